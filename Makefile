@@ -1,0 +1,50 @@
+# `make help` lists the targets. Each one sets up what it needs, in .venv, with plain pip.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+QUESTION ?= Within how many hours must a personal data breach be notified to the supervisory authority?
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types serve studio browser clean
+
+help:  ## List the targets.
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(VENV)/dev.stamp  ## Make .venv with everything for development.
+
+demo: $(VENV)/run.stamp  ## Set everything up, index EU law, and ask it a question.
+	$(BIN)/markgraph ingest corpus=eu_law
+	$(BIN)/markgraph ask "$(QUESTION)"
+
+test: lint types  ## Set everything up, check, and run every test.
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/dev.stamp  ## Check style.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp  ## Check types, strictly.
+	$(BIN)/mypy
+
+serve: $(VENV)/dev.stamp  ## Serve the graphs at http://127.0.0.1:8000.
+	$(BIN)/markgraph serve
+
+studio: $(VENV)/dev.stamp  ## Start LangGraph Studio's server.
+	$(BIN)/langgraph dev --no-browser
+
+browser:  ## Install a Chromium for the browser tests (Debian, needs root).
+	command -v chromium || (apt-get update && apt-get install -y --no-install-recommends chromium)
+
+clean:  ## Remove what the other targets made here.
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e .
+	touch $@
+
+$(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@ $(VENV)/run.stamp

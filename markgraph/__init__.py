@@ -1,0 +1,20 @@
+"""MARK: cited and checked answers over documents that not everybody may read."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from markgraph.build import load_graph
+    from markgraph.security.caller import Caller
+
+__all__ = ["Caller", "load_graph"]
+
+_HOMES = {"load_graph": "markgraph.build", "Caller": "markgraph.security.caller"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, so that `import markgraph` stays quick."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'markgraph' has no attribute {name!r}; it has {', '.join(__all__)}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

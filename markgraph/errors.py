@@ -1,0 +1,47 @@
+"""What can go wrong, by what the person in front of it should do next.
+
+Every error says what was wrong, what was got, what is allowed, and what to do.
+`exit_code` is what the command line ends with.
+"""
+
+
+class MarkError(Exception):
+    """Base of every error that MARK raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(MarkError):
+    """The request itself is wrong: a path, an argument, a missing step."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A config key, group or value that does not exist or does not fit."""
+
+
+class MissingExtraError(UsageError):
+    """An optional part is used that is not installed; the message holds the command that installs it."""
+
+
+class EmptyIndexError(UsageError):
+    """A question was asked before any document was ingested."""
+
+
+class DeniedError(MarkError, PermissionError):
+    """The caller may not do this."""
+
+    exit_code = 4
+
+
+class WeightsError(MarkError):
+    """A model's files could not be fetched, or are not what their hash says."""
+
+
+class DocumentError(MarkError):
+    """One document could not be read; the others still can."""
+
+
+class StorageError(MarkError):
+    """Something could not be written or read back: a full disk, a damaged or mismatched index."""
