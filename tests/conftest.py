@@ -1,0 +1,22 @@
+"""What all tests share: a home of their own, no tracing, and quiet libraries."""
+
+from pathlib import Path
+
+import pytest
+
+from markgraph.security.caller import Caller
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test an empty home; weights stay in the cache that everybody shares."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("MARKGRAPH_HOME", str(folder))
+    monkeypatch.setenv("LANGSMITH_TRACING", "false")
+    return folder
+
+
+@pytest.fixture
+def reader() -> Caller:
+    """Return somebody who may ask."""
+    return Caller("rita", ("reader",), groups=("legal",))
