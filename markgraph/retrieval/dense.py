@@ -1,0 +1,180 @@
+"""Finds chunks by meaning, in an embedded Chroma."""
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from markgraph.errors import StorageError
+from markgraph.retrieval.storage import storage_errors
+from markgraph.retrieval.types import Chunk, Hit
+from markgraph.security.caller import Caller, may_read, readers_of
+
+if TYPE_CHECKING:
+    from chromadb.api.models.Collection import Collection
+
+COLLECTION = "chunks"
+BATCH = 256
+"""Chunks a write; Chroma's own limit is a few thousand."""
+
+
+class Embedder(Protocol):
+    """What an index needs of an embedder, beyond LangChain's `Embeddings`: a name."""
+
+    @property
+    def name(self) -> str:
+        """Return the same name for the same vectors."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Return a vector for each text."""
+
+    def embed_query(self, text: str) -> list[float]:
+        """Return the vector of a question."""
+
+
+@dataclass
+class ChromaIndex:
+    """Cosine similarity over vectors that we compute; Chroma is never given an embedding function.
+
+    Chroma opens at the first use. Permissions are part of the query, and every hit is checked again.
+    """
+
+    path: Path
+    embedder: Embedder
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.path = Path(self.path).expanduser()
+
+    def add(self, chunks: Sequence[Chunk]) -> None:
+        """Store `chunks`; one that is there already is replaced, with its permissions."""
+        unique = list({chunk.id: chunk for chunk in chunks}.values())
+        with storage_errors(self.path), self._lock:
+            for begin in range(0, len(unique), BATCH):
+                self._add(unique[begin : begin + BATCH])
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Forget the chunks with these ids; unknown ids are ignored."""
+        if not ids or not self.path.exists():
+            return
+        with storage_errors(self.path), self._lock:
+            for begin in range(0, len(ids), BATCH):
+                self._collection.delete(ids=list(ids[begin : begin + BATCH]))
+
+    def search(self, query: str, caller: Caller, k: int) -> list[Hit]:
+        """Return at most `k` chunks that `caller` may read, nearest first; the score is the cosine."""
+        where = permitted(caller)
+        if not len(self):
+            return []
+        with storage_errors(self.path), self._lock:
+            found = self._collection.query(
+                query_embeddings=[_vector(self.embedder.embed_query(query))],
+                n_results=min(k, self._collection.count()),
+                where=where,
+                include=["documents", "metadatas", "distances"],
+            )
+        rows = zip(
+            (found["documents"] or [[]])[0],
+            (found["metadatas"] or [[]])[0],
+            (found["distances"] or [[]])[0],
+            strict=True,
+        )
+        hits = [Hit(_to_chunk(text, metadata), 1.0 - distance) for text, metadata, distance in rows]
+        return [hit for hit in hits if may_read(caller, hit.chunk.tenant, hit.chunk.readers)]
+
+    def __len__(self) -> int:
+        """Return how many chunks are stored, readable or not."""
+        if not self.path.exists():
+            return 0
+        with storage_errors(self.path):
+            return self._collection.count()
+
+    def _add(self, chunks: Sequence[Chunk]) -> None:
+        vectors = self.embedder.embed_documents([_embedded_text(chunk) for chunk in chunks])
+        self._collection.upsert(
+            ids=[chunk.id for chunk in chunks],
+            embeddings=[_vector(vector) for vector in vectors],
+            documents=[chunk.text for chunk in chunks],
+            metadatas=[_to_metadata(chunk) for chunk in chunks],
+        )
+
+    @cached_property
+    def _collection(self) -> "Collection":
+        import chromadb
+        from chromadb.config import Settings
+        from chromadb.errors import NotFoundError
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        settings = Settings(anonymized_telemetry=False)
+        client = chromadb.PersistentClient(path=str(self.path), settings=settings)
+        try:
+            collection = client.get_collection(COLLECTION, embedding_function=None)
+        except NotFoundError:
+            return client.create_collection(
+                COLLECTION,
+                embedding_function=None,
+                configuration={"hnsw": {"space": "cosine"}},
+                metadata={"embedder": self.embedder.name},
+            )
+        built_with = (collection.metadata or {}).get("embedder")
+        if built_with != self.embedder.name:
+            raise StorageError(
+                f"The index in {self.path} was built with embedder {built_with!r}; "
+                f"the config asks for {self.embedder.name!r}. Ingest again into another collection "
+                "(collection=NAME), or choose the embedder it was built with."
+            )
+        return collection
+
+
+def permitted(caller: Caller) -> dict[str, Any]:
+    """Return the Chroma filter for what `caller` may read, positive operators only.
+
+    Raises:
+        DeniedError: when the caller is nobody.
+    """
+    readers = [{"readers": {"$contains": atom}} for atom in readers_of(caller)]
+    return {"$and": [{"tenant": caller.tenant}, {"$or": readers}]}
+
+
+def _vector(values: Sequence[float]) -> "np.ndarray":
+    return np.asarray(values, dtype=np.float32)  # (d,)
+
+
+def _embedded_text(chunk: Chunk) -> str:
+    """Return the chunk under its headings, so that a paragraph knows what it is about."""
+    return "\n".join((*chunk.heading, chunk.text)) if chunk.heading else f"{chunk.title}\n{chunk.text}"
+
+
+def _to_metadata(chunk: Chunk) -> dict[str, Any]:
+    described = {
+        "source": chunk.source,
+        "title": chunk.title,
+        "start": chunk.start,
+        "end": chunk.end,
+        "tenant": chunk.tenant,
+        "heading": json.dumps(chunk.heading),
+        "metadata": json.dumps(chunk.metadata),
+        # Chroma refuses empty lists; an atom that nobody holds keeps the field positive.
+        "readers": list(chunk.readers) or ["nobody"],
+    }
+    return described | ({"page": chunk.page} if chunk.page is not None else {})
+
+
+def _to_chunk(text: str, metadata: Mapping[str, Any]) -> Chunk:
+    return Chunk(
+        text=text,
+        source=metadata["source"],
+        title=metadata["title"],
+        start=metadata["start"],
+        end=metadata["end"],
+        heading=tuple(json.loads(metadata["heading"])),
+        page=metadata.get("page"),
+        tenant=metadata["tenant"],
+        readers=tuple(metadata["readers"]),
+        metadata=json.loads(metadata["metadata"]),
+    )

@@ -1,0 +1,45 @@
+"""Fuses several indexes into one ranking."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markgraph.retrieval.types import Chunk, Hit, Index
+from markgraph.security.caller import Caller
+
+RANK_CONSTANT = 60
+"""The constant of reciprocal rank fusion (Cormack, Clarke & Büttcher 2009)."""
+
+
+@dataclass
+class HybridIndex:
+    """Asks each part, and ranks a chunk by the sum of 1 / (60 + its rank in each)."""
+
+    parts: Sequence[Index]
+    depth: int = 50
+    """How many hits of each part take part in the fusion."""
+
+    def add(self, chunks: Sequence[Chunk]) -> None:
+        """Store `chunks` in every part."""
+        for part in self.parts:
+            part.add(chunks)
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Forget the chunks with these ids in every part."""
+        for part in self.parts:
+            part.remove(ids)
+
+    def search(self, query: str, caller: Caller, k: int) -> list[Hit]:
+        """Return at most `k` chunks that `caller` may read, best first."""
+        scores: defaultdict[str, float] = defaultdict(float)
+        chunks: dict[str, Chunk] = {}
+        for part in self.parts:
+            for rank, hit in enumerate(part.search(query, caller, max(k, self.depth)), start=1):
+                scores[hit.chunk.id] += 1.0 / (RANK_CONSTANT + rank)
+                chunks[hit.chunk.id] = hit.chunk
+        best = sorted(scores, key=lambda id_: (-scores[id_], id_))[:k]
+        return [Hit(chunks[id_], scores[id_]) for id_ in best]
+
+    def __len__(self) -> int:
+        """Return how many chunks are stored, readable or not."""
+        return max((len(part) for part in self.parts), default=0)

@@ -1,0 +1,26 @@
+"""Turns storage faults of SQLite, Chroma and the disk into one clear error."""
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from markgraph.errors import StorageError
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Raise `StorageError` for whatever goes wrong with the files under `path`."""
+    from chromadb.errors import ChromaError
+
+    try:
+        yield
+    except (OSError, sqlite3.Error, ChromaError) as error:
+        full = "full" in str(error).lower() or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
+        if full:
+            raise StorageError(
+                f"The disk that holds {path} is full ({error}). What was stored before is intact: "
+                "free some space and run the same command again; it goes on where it stopped."
+            ) from error
+        raise StorageError(f"Could not read or write {path}: {error}.") from error

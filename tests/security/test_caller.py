@@ -1,0 +1,63 @@
+"""Who is asking, and what they may read."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from markgraph.errors import DeniedError, UsageError
+from markgraph.security.caller import Caller, may_read, readers_of, thread_key
+from markgraph.security.doors import LocalDoor, is_loopback
+
+ME = Caller("me", ("reader",), groups=("legal",))
+
+
+def test_nobody_has_no_readers() -> None:
+    for nobody in (Caller(), Caller("x", tenant="")):
+        with pytest.raises(DeniedError):
+            readers_of(nobody)
+
+
+def test_may_read_needs_the_tenant_and_an_atom() -> None:
+    assert may_read(ME, "default", ("g:legal",))
+    assert may_read(ME, "default", ("u:me",))
+    assert may_read(ME, "default", ("public",))
+    assert not may_read(ME, "other", ("public",))
+    assert not may_read(ME, "default", ("g:sales", "u:you"))
+    assert not may_read(ME, "default", ())
+
+
+def test_lists_from_config_become_tuples() -> None:
+    assert Caller("a", ["reader"], groups=["g"]) == Caller("a", ("reader",), groups=("g",))  # type: ignore[arg-type]
+
+
+NAMES = st.text(min_size=1, max_size=8)
+
+
+@given(st.tuples(NAMES, NAMES, NAMES), st.tuples(NAMES, NAMES, NAMES))
+def test_no_two_callers_share_a_thread_key(one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
+    keys = [thread_key(Caller(subject, tenant=tenant), thread) for tenant, subject, thread in (one, other)]
+    assert (keys[0] == keys[1]) == (one == other)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "[::1]", "localhost", "127.8.9.1"])
+def test_loopback_is_local(host: str) -> None:
+    assert is_loopback(host)
+    LocalDoor(ME).check_host(host)
+    assert LocalDoor(ME).admit(host, {"origin": f"http://{host if '::' not in host else '[::1]'}:8000"}) == ME
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "localhost.evil.com", "", "mark.example"])
+def test_anything_else_is_not(host: str) -> None:
+    assert not is_loopback(host)
+    with pytest.raises(UsageError, match="auth=none"):
+        LocalDoor(ME).check_host(host)
+    with pytest.raises(DeniedError):
+        LocalDoor(ME).admit(host, {})
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.com", "null", "http://127.0.0.1.evil.com", "http://10.0.0.1"]
+)
+def test_a_page_of_another_site_is_turned_away(origin: str) -> None:
+    with pytest.raises(DeniedError):
+        LocalDoor(ME).admit("127.0.0.1", {"origin": origin})
