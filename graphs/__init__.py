@@ -1,0 +1,1 @@
+"""Graphs: each file makes nodes, draws edges, and compiles."""

@@ -1,0 +1,61 @@
+"""The ingestion graph: what is new or changed in a corpus goes into the index, what has left goes out.
+
+authorize, scan, index_documents until nothing is pending, sweep.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from markgraph.graphs.wiring import add
+from markgraph.nodes.authorize import Authorize
+from markgraph.nodes.index_documents import IndexDocuments
+from markgraph.nodes.scan import Scan
+from markgraph.nodes.sweep import Sweep
+from markgraph.retrieval.chunk import Chunker
+from markgraph.retrieval.corpora import Corpus
+from markgraph.retrieval.ledger import Ledger
+from markgraph.retrieval.types import Index
+from markgraph.security.caller import Caller
+from markgraph.state import IngestReport, IngestRequest, IngestState
+
+AUTHORIZE_WRITER = partial(Authorize, role="writer")
+IngestGraph = CompiledStateGraph[IngestState, Caller, IngestRequest, IngestReport]
+
+
+def build(
+    *,
+    corpus: Corpus,
+    index: Index,
+    ledger: Ledger,
+    readers: Sequence[str],
+    chunker: Chunker | None = None,
+    authorize: Callable[..., Authorize] = AUTHORIZE_WRITER,
+    batch_size: int = 8,
+) -> IngestGraph:
+    """Return the compiled graph. Not a checkpointer but the ledger lets an interrupted run go on."""
+    chunker = chunker or Chunker()
+    settings = f"{chunker!r} {sorted(readers)!r}"
+    graph = StateGraph(IngestState, Caller, input_schema=IngestRequest, output_schema=IngestReport)
+    add(graph, "authorize", authorize(begin=dict))
+    add(graph, "scan", Scan(corpus, ledger, settings))
+    add(
+        graph,
+        "index_documents",
+        IndexDocuments(corpus, chunker, index, ledger, settings, readers, batch_size),
+    )
+    add(graph, "sweep", Sweep(index, ledger))
+
+    graph.add_edge(START, "authorize")
+    graph.add_edge("authorize", "scan")
+    graph.add_conditional_edges("scan", next_step, ["index_documents", "sweep"])
+    graph.add_conditional_edges("index_documents", next_step, ["index_documents", "sweep"])
+    graph.add_edge("sweep", END)
+    return graph.compile(name="ingest")
+
+
+def next_step(state: IngestState) -> str:
+    """Go on as long as something is pending."""
+    return "index_documents" if state["pending"] else "sweep"

@@ -1,0 +1,91 @@
+"""The question-answering graph: a question in, a cited and checked answer out.
+
+authorize, route, rewrite, retrieve, compress, generate, validate; then respond, try once more,
+quote the sources, or refuse.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any
+
+from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import BaseChatModel
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from markgraph.graphs.wiring import add
+from markgraph.nodes.authorize import Authorize
+from markgraph.nodes.compress import Compress
+from markgraph.nodes.generate import Generate
+from markgraph.nodes.quote import Quote
+from markgraph.nodes.refuse import refuse
+from markgraph.nodes.respond import respond
+from markgraph.nodes.retrieve import Retrieve
+from markgraph.nodes.rewrite import rewrite
+from markgraph.nodes.route import Domain, Route
+from markgraph.nodes.validate import Validate
+from markgraph.retrieval.types import Index
+from markgraph.security.caller import Caller
+from markgraph.state import Answer, QAState, Question
+
+QAGraph = CompiledStateGraph[QAState, Caller, Question, Answer]
+
+
+def build(
+    *,
+    model: BaseChatModel,
+    embedder: Embeddings,
+    index: Index,
+    domains: Mapping[str, Domain] | None = None,
+    authorize: Callable[..., Authorize] = Authorize,
+    route: Callable[..., Route] | None = Route,
+    retrieve: Callable[..., Retrieve] = Retrieve,
+    compress: Callable[..., Compress] | None = Compress,
+    generate: Callable[..., Generate] = Generate,
+    validate: Callable[..., Validate] = Validate,
+    quote: Callable[..., Quote] = Quote,
+    max_attempts: int = 2,
+    checkpointer: BaseCheckpointSaver[Any] | None = None,
+) -> QAGraph:
+    """Return the compiled graph. `route` and `compress` may be None: they are left out."""
+    domains = domains or {}
+    graph = StateGraph(QAState, Caller, input_schema=Question, output_schema=Answer)
+    add(graph, "authorize", authorize())
+    if route:
+        add(graph, "route", route(embedder=embedder, domains=domains))
+    add(graph, "rewrite", rewrite)
+    add(graph, "retrieve", retrieve(index=index))
+    if compress:
+        add(graph, "compress", compress())
+    add(graph, "generate", generate(model=model, domains=domains))
+    add(graph, "validate", validate(embedder=embedder))
+    add(graph, "quote", quote())
+    add(graph, "respond", respond)
+    add(graph, "refuse", refuse)
+    connect(graph, max_attempts)
+    return graph.compile(checkpointer=checkpointer, name="qa")
+
+
+def connect(graph: StateGraph[QAState, Caller, Question, Answer], max_attempts: int) -> None:
+    """Draw the edges; they close around stages that were left out."""
+
+    def after_retrieve(state: QAState) -> str:
+        return writer if state["passages"] else "refuse"
+
+    def after_validate(state: QAState) -> str:
+        if not state["evidence"]:
+            return "refuse"
+        if state["verdict"]["grounded"]:
+            return "respond"
+        return "generate" if state["attempts"] < max_attempts else "quote"
+
+    reading = [stage for stage in ("authorize", "route", "rewrite", "retrieve") if stage in graph.nodes]
+    writer, *rest = [stage for stage in ("compress", "generate", "validate") if stage in graph.nodes]
+    for before, after in [*pairwise([START, *reading]), *pairwise([writer, *rest])]:
+        graph.add_edge(before, after)
+    graph.add_conditional_edges("retrieve", after_retrieve, [writer, "refuse"])
+    graph.add_conditional_edges("validate", after_validate, ["respond", "generate", "quote", "refuse"])
+    graph.add_edge("quote", "respond")
+    graph.add_edge("respond", END)
+    graph.add_edge("refuse", END)

@@ -1,0 +1,208 @@
+"""The channels of each graph: plain data only, so that a checkpoint outlives a renamed class."""
+
+import operator
+from typing import Annotated
+
+from langchain_core.messages import AnyMessage
+from langgraph.graph.message import add_messages
+from typing_extensions import TypedDict
+
+GENERAL = "general"
+"""The domain of a question that is near no other."""
+
+
+class Passage(TypedDict):
+    """A stretch of a document that the caller may read."""
+
+    text: str
+    source: str
+    """Path or URI of the document."""
+    title: str
+    heading: list[str]
+    """Titles of the sections around it, outermost first."""
+    page: int | None
+    start: int
+    """Offset of its first character in the document's text."""
+    end: int
+    score: float
+    metadata: dict[str, str]
+
+
+class Support(TypedDict):
+    """A sentence of a passage."""
+
+    passage: int
+    """Index into `passages`, from 0."""
+    start: int
+    """Offset of its first character in the passage's text."""
+    end: int
+    quote: str
+    score: float
+    """Between 0 and 1."""
+
+
+class CheckedClaim(TypedDict):
+    """A sentence of the draft, and what was found behind it."""
+
+    text: str
+    supported: bool
+    score: float
+    support: Support | None
+    reason: str
+    """Why it is not supported; empty when it is."""
+
+
+class Citation(TypedDict):
+    """What a mark in the answer stands for."""
+
+    mark: int
+    """The number in the answer's `[1]`."""
+    source: str
+    title: str
+    quote: str
+    """The sentence that the answer rests on, word for word."""
+    start: int
+    """Offset of the quote in the document's text."""
+    end: int
+    page: int | None
+
+
+class Verdict(TypedDict):
+    """What validation found."""
+
+    grounded: bool
+    """Every sentence of the answer rests on the sentence it cites."""
+    score: float
+    """The weakest sentence's support, between 0 and 1."""
+    unsupported: list[str]
+    """Sentences of the model's last draft that no passage supports; none of them is in the answer."""
+
+
+class Turn(TypedDict):
+    """One question of a thread, with its answer."""
+
+    question: str
+    standalone: str
+    topic: str
+    """The last question of the thread that stood on its own."""
+    answer: str
+
+
+class Usage(TypedDict):
+    """Tokens that the model read and wrote for one answer, retries included."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+def merge_timings(old: dict[str, float], new: dict[str, float]) -> dict[str, float]:
+    """Add up milliseconds by node; a turn starts afresh at `authorize`."""
+    if "authorize" in new:
+        return dict(new)
+    return old | {name: round(old.get(name, 0.0) + spent, 1) for name, spent in new.items()}
+
+
+class Question(TypedDict):
+    """What a client may send."""
+
+    question: str
+    """What the caller wants to know."""
+
+
+class Answer(TypedDict):
+    """What a client gets."""
+
+    answer: str
+    """With a mark such as `[1]` behind each sentence that rests on a source."""
+    refused: bool
+    """True when no passage that the caller may read supports an answer."""
+    citations: list[Citation]
+    verdict: Verdict
+    domain: str
+    """The expert that the question was routed to."""
+    model: str
+    """The model that was asked."""
+    timings: Annotated[dict[str, float], merge_timings]
+    """Milliseconds by node."""
+    usage: Usage
+
+
+class Owned(TypedDict):
+    """What every graph knows."""
+
+    owner: str
+    """`TENANT:SUBJECT` of whoever began the thread; nobody else may go on with it."""
+
+
+class QAState(Question, Answer, Owned):
+    """Everything a run of `qa` knows."""
+
+    standalone: str
+    """The question as one that needs no earlier turn."""
+    topic: str
+    """The last question of the thread that stood on its own."""
+    passages: list[Passage]
+    """What was retrieved, best first; marks count from 1 in this order."""
+    excerpts: list[str]
+    """What of each passage fits the model's budget, in the passages' order; empty strings are left out."""
+    recent: list[Turn]
+    """The turns that fit the model's budget."""
+    draft: str
+    """What the model wrote last."""
+    claims: list[CheckedClaim]
+    """The draft's sentences after validation, or the quoted sentences that replaced them."""
+    evidence: list[Support]
+    """Sentences of the passages, the likeliest answer to the question first."""
+    attempts: int
+    """How often the model has been asked in this turn."""
+    history: Annotated[list[Turn], operator.add]
+    """Earlier turns of the thread, oldest first."""
+
+
+class AgentState(QAState):
+    """Everything a run of `agent` knows."""
+
+    messages: Annotated[list[AnyMessage], add_messages]
+    """The exchange between model and tools."""
+    declined: list[str]
+    """Ids of the pending tool calls that a person did not allow."""
+
+
+class IngestRequest(TypedDict):
+    """What a client may send to `ingest`; the corpus is part of the config."""
+
+    limit: int | None
+    """Read at most so many documents; None reads all."""
+
+
+class Failure(TypedDict):
+    """A document that could not be read."""
+
+    source: str
+    reason: str
+
+
+class IngestReport(TypedDict):
+    """What an ingestion did, by document source."""
+
+    added: Annotated[list[str], operator.add]
+    changed: Annotated[list[str], operator.add]
+    unchanged: int
+    removed: list[str]
+    failed: Annotated[list[Failure], operator.add]
+    skipped: list[str]
+    """Files of kinds that are not supported."""
+    chunks: Annotated[int, operator.add]
+    """How many chunks were written."""
+    timings: Annotated[dict[str, float], merge_timings]
+    """Milliseconds by node."""
+
+
+class IngestState(IngestRequest, IngestReport, Owned):
+    """Everything a run of `ingest` knows."""
+
+    pending: list[str]
+    """Sources that are still to be read."""
+    gone: list[str]
+    """Sources that have left the corpus."""

@@ -1,0 +1,40 @@
+"""Waits for a person's word before a tool changes anything."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.tools import BaseTool
+from langgraph.types import interrupt
+
+from markgraph.state import AgentState
+
+
+@dataclass(frozen=True)
+class Approve:
+    """Interrupts the run when a pending call has side effects; resume it with `Command(resume=True)`.
+
+    Anything but `True` declines. Code before an interrupt runs again on resume, so this node does
+    nothing else.
+    """
+
+    tools: Sequence[BaseTool]
+
+    def __call__(self, state: AgentState) -> dict[str, Any]:
+        """Return the ids of the calls that were declined."""
+        changing = {tool.name for tool in self.tools if has_side_effects(tool)}
+        pending = [
+            call
+            for call in state["messages"][-1].tool_calls  # type: ignore[union-attr]
+            if call["name"] in changing
+        ]
+        if not pending:
+            return {"declined": []}
+        asked = [{"tool": call["name"], "args": call["args"]} for call in pending]
+        approved = interrupt({"question": "May these tools run?", "calls": asked})
+        return {"declined": [] if approved is True else [str(call["id"]) for call in pending]}
+
+
+def has_side_effects(tool: BaseTool) -> bool:
+    """Tell whether `tool` changes something; one that does not say so is taken to."""
+    return bool((tool.metadata or {}).get("side_effects", True))

@@ -1,0 +1,59 @@
+"""Lets a run begin, or stops it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from langgraph.runtime import Runtime
+
+from markgraph.errors import DeniedError
+from markgraph.security.caller import Caller, caller_of
+from markgraph.state import Owned
+
+
+def fresh_turn() -> dict[str, Any]:
+    """Return the channels of a turn that has just begun; what a thread keeps is not among them."""
+    return {
+        "passages": [],
+        "excerpts": [],
+        "recent": [],
+        "claims": [],
+        "evidence": [],
+        "draft": "",
+        "model": "",
+        "verdict": {"grounded": False, "score": 0.0, "unsupported": []},
+        "attempts": 0,
+        "usage": {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0},
+    }
+
+
+@dataclass(frozen=True)
+class Authorize:
+    """Checks that the caller holds a role, and that the thread is theirs."""
+
+    role: str = "reader"
+    """The role that a caller needs."""
+    begin: Callable[[], dict[str, Any]] = fresh_turn
+    """What a run begins with once it is allowed."""
+
+    def __call__(self, state: Owned, runtime: Runtime[Caller]) -> dict[str, Any]:
+        """Return a fresh turn owned by the caller.
+
+        Raises:
+            DeniedError: the caller is nobody, lacks the role, or the thread is somebody else's.
+        """
+        caller = caller_of(runtime)
+        if not caller.subject:
+            raise DeniedError(
+                "Nobody is asking: this run has no verified caller. Pass context=Caller(...) when you "
+                "invoke the graph, or ask through a door that authenticates."
+            )
+        if self.role not in caller.roles:
+            raise DeniedError(
+                f"{caller.subject!r} may not do this: it needs role {self.role!r}, "
+                f"and the caller has {list(caller.roles)}. Ask your administrator for the role."
+            )
+        owner = f"{caller.tenant}:{caller.subject}"
+        if state.get("owner", owner) != owner:
+            raise DeniedError("This thread belongs to somebody else. Use a thread of your own.")
+        return {"owner": owner, **self.begin()}

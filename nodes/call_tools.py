@@ -1,0 +1,82 @@
+"""Runs the tools that the model asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from langchain_core.messages import AnyMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
+from langgraph.prebuilt import ToolNode
+
+from markgraph.state import AgentState, Passage
+
+
+@dataclass(frozen=True)
+class CallTools:
+    """Runs each tool call of the last message, and keeps what came back as passages to answer from.
+
+    A tool that fails tells the model why. A call that somebody declined is not run.
+    """
+
+    tools: Sequence[BaseTool]
+
+    def __call__(self, state: AgentState, config: RunnableConfig) -> dict[str, Any]:
+        """Return the tools' messages, and the passages with theirs added."""
+        return self._update(state, self._node.invoke(self._allowed(state), config)["messages"])
+
+    async def acall(self, state: AgentState, config: RunnableConfig) -> dict[str, Any]:
+        """Do the same without holding a thread."""
+        ran = await self._node.ainvoke(self._allowed(state), config)
+        return self._update(state, ran["messages"])
+
+    @cached_property
+    def _node(self) -> ToolNode:
+        return ToolNode(list(self.tools), handle_tool_errors=_explain)
+
+    def _allowed(self, state: AgentState) -> dict[str, Any]:
+        """Return the pending calls without those that were declined."""
+        message = state["messages"][-1]
+        declined = set(state["declined"])
+        calls = [call for call in message.tool_calls if call["id"] not in declined]  # type: ignore[union-attr]
+        return {"messages": [message.model_copy(update={"tool_calls": calls})]}
+
+    def _update(self, state: AgentState, ran: list[AnyMessage]) -> dict[str, Any]:
+        refusals = [
+            ToolMessage("Declined: a person did not allow this call.", tool_call_id=id_)
+            for id_ in state["declined"]
+        ]
+        found = [
+            passage
+            for message in ran
+            if isinstance(message, ToolMessage) and message.status != "error"
+            for passage in passages_of(message)
+        ]
+        known = {(passage["source"], passage["start"]) for passage in state["passages"]}
+        fresh = [passage for passage in found if (passage["source"], passage["start"]) not in known]
+        return {"messages": [*ran, *refusals], "passages": [*state["passages"], *fresh], "declined": []}
+
+
+def passages_of(message: ToolMessage) -> list[Passage]:
+    """Return what a tool found: the passages in its artifact, else its text as a passage of its own."""
+    if isinstance(message.artifact, list):
+        return message.artifact
+    text = message.text
+    return [
+        Passage(
+            text=text,
+            source=f"tool:{message.name}:{message.tool_call_id}",
+            title=f"Tool {message.name}",
+            heading=[],
+            page=None,
+            start=0,
+            end=len(text),
+            score=1.0,
+            metadata={},
+        )
+    ]
+
+
+def _explain(error: Exception) -> str:
+    return f"The tool failed: {error}"

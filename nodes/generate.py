@@ -1,0 +1,78 @@
+"""Asks the model for an answer from the passages."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage
+
+from markgraph.nodes.route import Domain
+from markgraph.state import GENERAL, QAState, Usage
+
+INSTRUCTIONS = (
+    "Answer the question in one or two sentences, with words from the numbered passages. "
+    "Put the number of the passage behind each sentence, like [1]. Use nothing but the passages."
+)
+RETRY_EVIDENCE = 3
+"""A second attempt sees only so many sentences, the likeliest ones."""
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Writes a draft; a second attempt sees only the sentences that are likeliest to hold the answer."""
+
+    model: BaseChatModel
+    domains: Mapping[str, Domain] = field(default_factory=dict)
+    instructions: str = INSTRUCTIONS
+
+    def __call__(self, state: QAState) -> dict[str, Any]:
+        """Return the draft, and the tokens spent in this turn so far."""
+        return self._update(state, self.model.invoke(self.prompt(state)))
+
+    async def acall(self, state: QAState) -> dict[str, Any]:
+        """Do the same without holding a thread."""
+        return self._update(state, await self.model.ainvoke(self.prompt(state)))
+
+    def prompt(self, state: QAState) -> list[AnyMessage]:
+        """Return the messages that the model is asked with."""
+        domain = self.domains.get(state.get("domain", GENERAL))
+        instructions = f"{self.instructions} {domain.instructions if domain else ''}".strip()
+        turns = [
+            message
+            for turn in state.get("recent") or []
+            for message in (HumanMessage(turn["question"]), AIMessage(turn["answer"]))
+        ]
+        question = f"{_sources(state)}\n\nQuestion: {state['standalone']}"
+        return [SystemMessage(instructions), *turns, HumanMessage(question)]
+
+    def _update(self, state: QAState, reply: BaseMessage) -> dict[str, Any]:
+        return {
+            "draft": reply.text,
+            "attempts": state["attempts"] + 1,
+            "model": str(reply.response_metadata.get("model_name", "")),
+            "usage": add_usage(state["usage"], reply),
+        }
+
+
+def add_usage(spent: Usage, reply: BaseMessage) -> Usage:
+    """Return the tokens spent, those of `reply` included."""
+    usage = reply.usage_metadata if isinstance(reply, AIMessage) else None
+    if usage is None:
+        return spent
+    return Usage(
+        input_tokens=spent["input_tokens"] + usage["input_tokens"],
+        output_tokens=spent["output_tokens"] + usage["output_tokens"],
+        total_tokens=spent["total_tokens"] + usage["total_tokens"],
+    )
+
+
+def _sources(state: QAState) -> str:
+    if state["attempts"]:
+        likely = state["evidence"][:RETRY_EVIDENCE]
+        return "\n".join(f"[{support['passage'] + 1}] {support['quote']}" for support in likely)
+    texts = state.get("excerpts") or [passage["text"] for passage in state["passages"]]
+    titled = zip(state["passages"], texts, strict=True)
+    return "\n\n".join(
+        f"[{mark}] {passage['title']}\n{text}" for mark, (passage, text) in enumerate(titled, 1) if text
+    )

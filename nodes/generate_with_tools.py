@@ -1,0 +1,67 @@
+"""Asks the model for an answer or for a tool."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+
+from markgraph.nodes.generate import add_usage
+from markgraph.state import AgentState
+
+INSTRUCTIONS = (
+    "Answer the question. Look things up with the tools before you answer, and use nothing "
+    "but what they return. Answer in one or two sentences, with words from what you found."
+)
+
+
+@dataclass(frozen=True)
+class GenerateWithTools:
+    """Lets the model choose between its tools and an answer, as long as it has steps left."""
+
+    model: BaseChatModel
+    tools: Sequence[BaseTool]
+    instructions: str = INSTRUCTIONS
+    max_steps: int = 6
+    """The model is asked at most so often in a turn."""
+
+    def __call__(self, state: AgentState) -> dict[str, Any]:
+        """Return the model's message, and its text as the draft."""
+        asked = self._asked(state)
+        return self._update(state, asked, self._model.invoke(self._prompt(state, asked)))
+
+    async def acall(self, state: AgentState) -> dict[str, Any]:
+        """Do the same without holding a thread."""
+        asked = self._asked(state)
+        return self._update(state, asked, await self._model.ainvoke(self._prompt(state, asked)))
+
+    def may_go_on(self, state: AgentState) -> bool:
+        """Tell whether the model asked for tools and has a step left to use what they return."""
+        message = state["messages"][-1]
+        return (
+            isinstance(message, AIMessage) and bool(message.tool_calls) and state["attempts"] < self.max_steps
+        )
+
+    @cached_property
+    def _model(self) -> Runnable[LanguageModelInput, AIMessage]:
+        return self.model.bind_tools(list(self.tools))
+
+    def _asked(self, state: AgentState) -> list[AnyMessage]:
+        """Return the question as a message, unless this turn has put it already."""
+        return [] if state["attempts"] else [HumanMessage(state["question"])]
+
+    def _prompt(self, state: AgentState, asked: list[AnyMessage]) -> list[AnyMessage]:
+        return [SystemMessage(self.instructions), *(state.get("messages") or []), *asked]
+
+    def _update(self, state: AgentState, asked: list[AnyMessage], reply: AIMessage) -> dict[str, Any]:
+        return {
+            "messages": [*asked, reply],
+            "draft": reply.text,
+            "attempts": state["attempts"] + 1,
+            "model": str(reply.response_metadata.get("model_name", "")),
+            "usage": add_usage(state["usage"], reply),
+        }

@@ -1,0 +1,20 @@
+"""Says that there is no answer."""
+
+from typing import Any
+
+from markgraph.nodes.respond import turn_of
+from markgraph.state import GENERAL, QAState
+
+REFUSAL = "I can't answer this: no passage in the documents that you may read supports an answer."
+
+
+def refuse(state: QAState) -> dict[str, Any]:
+    """Refuse, and say so. What the model may have written is not repeated."""
+    return {
+        "answer": REFUSAL,
+        "refused": True,
+        "citations": [],
+        "domain": state.get("domain", GENERAL),
+        "verdict": state["verdict"] | {"grounded": False, "score": 0.0},
+        "history": [turn_of(state, REFUSAL)],
+    }

@@ -1,0 +1,57 @@
+"""Puts the checked answer together."""
+
+import re
+from typing import Any
+
+from markgraph.state import GENERAL, CheckedClaim, Citation, Passage, QAState, Turn
+
+_ENUMERATOR = re.compile(r"^\s*(?:\d{1,3}\.|\(?[a-z0-9]{1,3}\)|[-*•])\s+")
+"""The number that a paragraph had in its source: it would read like one of ours."""
+
+
+def respond(state: QAState) -> dict[str, Any]:
+    """Write the answer with a mark behind each sentence, and say what each mark stands for."""
+    citations: list[Citation] = []
+    sentences = []
+    for claim in state["claims"]:
+        mark = _cite(claim, state["passages"], citations)
+        sentences.append(f"{_ENUMERATOR.sub('', claim['text'])} [{mark}]")
+    answer = " ".join(sentences)
+    return {
+        "answer": answer,
+        "refused": False,
+        "citations": citations,
+        "domain": state.get("domain", GENERAL),
+        "history": [turn_of(state, answer)],
+    }
+
+
+def turn_of(state: QAState, answer: str) -> Turn:
+    """Return what the thread remembers of this turn."""
+    return Turn(
+        question=state["question"], standalone=state["standalone"], topic=state["topic"], answer=answer
+    )
+
+
+def _cite(claim: CheckedClaim, passages: list[Passage], citations: list[Citation]) -> int:
+    """Return the mark for a claim's support, adding a citation unless one says the same already."""
+    support = claim["support"]
+    if support is None:
+        raise ValueError(f"A claim without support reached the answer: {claim['text']!r}")
+    passage = passages[support["passage"]]
+    start = passage["start"] + support["start"]
+    for citation in citations:
+        if (citation["source"], citation["start"]) == (passage["source"], start):
+            return citation["mark"]
+    citations.append(
+        Citation(
+            mark=len(citations) + 1,
+            source=passage["source"],
+            title=passage["title"],
+            quote=support["quote"],
+            start=start,
+            end=passage["start"] + support["end"],
+            page=passage["page"],
+        )
+    )
+    return len(citations)

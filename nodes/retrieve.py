@@ -1,0 +1,52 @@
+"""Finds the passages that a caller may read."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from langgraph.runtime import Runtime
+
+from markgraph.errors import EmptyIndexError
+from markgraph.retrieval.types import Hit, Index
+from markgraph.security.caller import Caller, caller_of, may_read
+from markgraph.state import Passage, QAState
+
+
+@dataclass(frozen=True)
+class Retrieve:
+    """Asks the index with the caller's permissions, and checks each hit once more."""
+
+    index: Index
+    k: int = 6
+    """How many passages."""
+
+    def __call__(self, state: QAState, runtime: Runtime[Caller]) -> dict[str, Any]:
+        """Return the passages, best first.
+
+        Raises:
+            EmptyIndexError: nothing was ever ingested.
+        """
+        return {"passages": find_passages(self.index, state["standalone"], caller_of(runtime), self.k)}
+
+
+def find_passages(index: Index, query: str, caller: Caller, k: int) -> list[Passage]:
+    """Return at most `k` passages for `query` that `caller` may read, best first."""
+    if not len(index):
+        raise EmptyIndexError("Nothing has been ingested yet. Run `markgraph ingest FOLDER` first.")
+    hits = index.search(query, caller, k)
+    return [to_passage(hit) for hit in hits if may_read(caller, hit.chunk.tenant, hit.chunk.readers)]
+
+
+def to_passage(hit: Hit) -> Passage:
+    """Return a hit as plain data, without its permissions."""
+    chunk = hit.chunk
+    return Passage(
+        text=chunk.text,
+        source=chunk.source,
+        title=chunk.title,
+        heading=list(chunk.heading),
+        page=chunk.page,
+        start=chunk.start,
+        end=chunk.end,
+        score=round(hit.score, 4),
+        metadata=chunk.metadata,
+    )

@@ -1,0 +1,77 @@
+"""Checks a draft against the passages."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.embeddings import Embeddings
+
+from markgraph.state import CheckedClaim, QAState, Support
+from markgraph.validation.claims import Claim, check_answer
+from markgraph.validation.evidence import ANSWERABLE, Evidence, rank_evidence
+
+KEPT_EVIDENCE = 8
+"""How many sentences later nodes may choose from."""
+
+
+@dataclass(frozen=True)
+class Validate:
+    """Checks each sentence of the draft for support, and the passages for an answer to the question."""
+
+    embedder: Embeddings
+    answerable: float = ANSWERABLE
+    """Evidence below this score does not answer the question."""
+    to_the_point: bool = True
+    """A draft must rest on evidence for the question; without this, any true sentence will do."""
+
+    def __call__(self, state: QAState) -> dict[str, Any]:
+        """Return the draft's claims, the evidence for the question, and the verdict."""
+        texts = [passage["text"] for passage in state["passages"]]
+        embed = self.embedder.embed_documents
+        ranked = [
+            evidence
+            for evidence in rank_evidence(state["standalone"], texts, embed)
+            if evidence.score >= self.answerable
+        ]
+        claims = [_plain(claim) for claim in check_answer(state["draft"], texts, embed)]
+        unsupported = [claim["text"] for claim in claims if not claim["supported"]]
+        return {
+            "claims": claims,
+            "evidence": [_support(evidence) for evidence in ranked[:KEPT_EVIDENCE]],
+            "verdict": {
+                "grounded": bool(claims)
+                and not unsupported
+                and (not self.to_the_point or rests_on(claims, ranked)),
+                "score": round(min((claim["score"] for claim in claims), default=0.0), 3),
+                "unsupported": unsupported,
+            },
+        }
+
+
+def rests_on(claims: list[CheckedClaim], evidence: list[Evidence]) -> bool:
+    """Tell whether a claim rests on a sentence that answers the question.
+
+    A draft can be true to its sources and still say nothing to the point.
+    """
+    likely = {(found.passage, found.start) for found in evidence}
+    supports = [claim["support"] for claim in claims if claim["support"]]
+    return any((support["passage"], support["start"]) in likely for support in supports)
+
+
+def _plain(claim: Claim) -> CheckedClaim:
+    return CheckedClaim(
+        text=claim.text,
+        supported=claim.supported,
+        score=round(claim.score, 3),
+        support=_support(claim.support) if claim.support else None,
+        reason=claim.reason,
+    )
+
+
+def _support(evidence: Evidence) -> Support:
+    return Support(
+        passage=evidence.passage,
+        start=evidence.start,
+        end=evidence.end,
+        quote=evidence.quote,
+        score=round(evidence.score, 3),
+    )

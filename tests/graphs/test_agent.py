@@ -1,0 +1,112 @@
+"""The agent graph: tools in a loop, and a person's word before side effects."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+
+from markgraph.build import Graph, load_graph
+from markgraph.errors import DeniedError
+from markgraph.models.embed import HashEmbeddings
+from markgraph.models.fake import FakeChatModel
+from markgraph.retrieval.types import Index
+from markgraph.security.caller import Caller
+from tests.graphs.conftest import PAYMENT
+
+PAY = "Within how many days must the customer pay an invoice?"
+SEARCH = {"tool": "search_documents", "args": {"query": "customer pay invoice"}}
+NOTE = {"tool": "save_note", "args": {"text": "Invoices: 30 days."}}
+THREAD: Any = {"configurable": {"thread_id": "t"}}
+
+
+@pytest.fixture
+def make(index: Index, embedder: HashEmbeddings) -> Any:
+    def build(
+        *responses: Any, overrides: tuple[str, ...] = (), **services: Any
+    ) -> tuple[Graph, FakeChatModel]:
+        model = FakeChatModel(responses=list(responses))
+        graph = load_graph("agent", overrides, model=model, embedder=embedder, index=index, **services)
+        return graph, model
+
+    return build
+
+
+def notes(home: Path) -> list[str]:
+    """Return what was saved."""
+    return [path.read_text() for path in (home / "notes").rglob("*.txt")]
+
+
+def test_answers_from_what_a_tool_found(make: Any, reader: Caller) -> None:
+    graph, model = make(SEARCH, f"{PAYMENT} [1]")
+    answer = graph.invoke({"question": PAY}, context=reader)
+    assert answer["answer"] == f"{PAYMENT} [1]"
+    assert answer["citations"][0]["source"] == "terms.md"
+    assert len(model.prompts) == 2
+
+
+def test_searches_with_the_callers_permissions(make: Any, reader: Caller) -> None:
+    graph, model = make({"tool": "search_documents", "args": {"query": "secret bonus"}}, "It is 90,000 EUR.")
+    answer = graph.invoke({"question": "How high is the secret bonus?"}, context=reader)
+    assert answer["refused"] is True
+    assert "90,000" not in str(model.prompts)
+
+
+def test_a_calculation_is_a_source_too(make: Any, reader: Caller) -> None:
+    graph, _ = make({"tool": "calculate", "args": {"expression": "72 / 24"}}, "The value of 72 / 24 is 3.")
+    answer = graph.invoke({"question": "How many days are 72 hours?"}, context=reader)
+    assert answer["answer"] == "The value of 72 / 24 is 3. [1]"
+    assert answer["citations"][0]["title"] == "Tool calculate"
+
+
+def test_refuses_what_no_tool_has_said(make: Any, reader: Caller) -> None:
+    graph, _ = make("The deadline is 90 days.")
+    assert graph.invoke({"question": PAY}, context=reader)["refused"] is True
+
+
+def test_stops_after_its_steps(make: Any, reader: Caller) -> None:
+    graph, model = make(SEARCH, overrides=("graph.generate.max_steps=3",))
+    answer = graph.invoke({"question": PAY}, context=reader)
+    assert len(model.prompts) == 3
+    assert answer["answer"] == f"{PAYMENT} [1]"  # quoted from what was found meanwhile
+
+
+def test_waits_for_a_word_before_side_effects(make: Any, reader: Caller, home: Path) -> None:
+    graph, _ = make(SEARCH, NOTE, f"{PAYMENT} [1]", checkpoint=InMemorySaver())
+    stopped = graph.invoke({"question": PAY}, THREAD, context=reader)
+    asked = stopped["__interrupt__"][0].value
+    assert asked["calls"] == [{"tool": "save_note", "args": {"text": "Invoices: 30 days."}}]
+    assert notes(home) == []
+    answer = graph.invoke(Command(resume=True), THREAD, context=reader)
+    assert notes(home) == ["Invoices: 30 days."]
+    assert answer["answer"] == f"{PAYMENT} [1]"
+
+
+@pytest.mark.parametrize("word", [False, "no", "true", {"approve": True}])
+def test_anything_but_true_declines(make: Any, reader: Caller, home: Path, word: Any) -> None:
+    graph, model = make(SEARCH, NOTE, f"{PAYMENT} [1]", checkpoint=InMemorySaver())
+    graph.invoke({"question": PAY}, THREAD, context=reader)
+    answer = graph.invoke(Command(resume=word), THREAD, context=reader)
+    assert notes(home) == []
+    assert "Declined" in str(model.prompts[-1])
+    assert answer["answer"] == f"{PAYMENT} [1]"
+
+
+def test_a_tool_that_fails_tells_the_model(make: Any, reader: Caller) -> None:
+    graph, model = make({"tool": "calculate", "args": {"expression": "import os"}}, "I don't know.")
+    graph.invoke({"question": "What is that?"}, context=reader)
+    assert "Not an arithmetic expression" in str(model.prompts[-1])
+
+
+def test_a_tool_that_does_not_exist_is_not_run(make: Any, reader: Caller) -> None:
+    graph, model = make({"tool": "shell", "args": {"command": "id"}}, "I don't know.")
+    assert graph.invoke({"question": "Who am I?"}, context=reader)["refused"] is True
+    assert "shell is not a valid tool" in str(model.prompts[-1])
+
+
+def test_denies_a_caller_without_the_role(make: Any) -> None:
+    graph, model = make(SEARCH)
+    with pytest.raises(DeniedError):
+        graph.invoke({"question": PAY}, context=Caller("rita"))
+    assert model.prompts == []

@@ -1,0 +1,156 @@
+"""The ingestion graph: only what changed is read, and nothing is lost."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from markgraph.errors import DeniedError
+from markgraph.graphs.ingest import build
+from markgraph.models.embed import HashEmbeddings
+from markgraph.retrieval.corpora import Folder
+from markgraph.retrieval.dense import ChromaIndex
+from markgraph.retrieval.hybrid import HybridIndex
+from markgraph.retrieval.ledger import Ledger
+from markgraph.retrieval.types import Chunk, Index
+from markgraph.retrieval.words import WordsIndex
+from markgraph.security.caller import Caller
+from tests.retrieval.index_suite import found
+
+LONG = "\n## More\n\nThis section has nothing to do with it at all. " * 30
+WRITER = Caller("wanda", ("reader", "writer"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        (folder / f"{name}.md").write_text(f"# Terms {name}\n\nPayment {name} is due in thirty days.\n")
+    return folder
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Index:
+    parts = [ChromaIndex(tmp_path / "chroma", HashEmbeddings()), WordsIndex(tmp_path / "words.sqlite")]
+    return HybridIndex(parts)
+
+
+def ingest(
+    folder: Path, index: Index, readers: tuple[str, ...] = ("public",), **options: Any
+) -> dict[str, Any]:
+    """Ingest `folder` as WRITER and return the report."""
+    ledger = Ledger(folder.parent / "ledger.sqlite")
+    graph = build(corpus=Folder(folder), index=index, ledger=ledger, readers=readers, **options)
+    return graph.invoke({"limit": None}, context=WRITER)
+
+
+def test_ingesting_twice_changes_nothing(folder: Path, index: Index) -> None:
+    first = ingest(folder, index)
+    assert (len(first["added"]), first["unchanged"], len(index)) == (3, 0, 3)
+    second = ingest(folder, index)
+    assert (second["added"], second["changed"], second["removed"]) == ([], [], [])
+    assert (second["unchanged"], second["chunks"], len(index)) == (3, 0, 3)
+
+
+def test_reads_only_what_changed(folder: Path, index: Index) -> None:
+    ingest(folder, index)
+    (folder / "a.md").write_text("# Terms a\n\nPayment a is due in sixty days.\n")
+    report = ingest(folder, index)
+    assert report["changed"] == [f"{folder}/a.md"]
+    assert not any("Payment a is due in thirty" in text for text in found(index, "payment", WRITER))
+    assert any("sixty" in text for text in found(index, "payment", WRITER))
+
+
+def test_a_deleted_file_leaves_the_index(folder: Path, index: Index) -> None:
+    ingest(folder, index)
+    (folder / "b.md").unlink()
+    assert ingest(folder, index)["removed"] == [f"{folder}/b.md"]
+    assert not any("Payment b" in text for text in found(index, "payment", WRITER))
+
+
+def test_a_file_that_was_ingested_alone_leaves_with_its_folder(folder: Path, index: Index) -> None:
+    ingest(folder, index)
+    alone = folder / "b.md"
+    ledger = Ledger(folder.parent / "ledger.sqlite")
+    build(corpus=Folder(alone), index=index, ledger=ledger, readers=["g:legal"]).invoke(
+        {"limit": None}, context=WRITER
+    )
+    alone.unlink()
+    assert ingest(folder, index)["removed"] == [str(alone)]
+
+
+def test_new_readers_are_stored_at_once(folder: Path, index: Index) -> None:
+    ingest(folder, index)
+    ingest(folder, index, readers=("g:legal",))
+    assert found(index, "payment", WRITER) == set()
+    assert len(found(index, "payment", Caller("anna", groups=("legal",)))) == 3
+
+
+def test_a_broken_file_costs_only_itself(folder: Path, index: Index) -> None:
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 this is no PDF")
+    report = ingest(folder, index)
+    assert len(report["added"]) == 3
+    assert [failure["source"] for failure in report["failed"]] == [f"{folder}/broken.pdf"]
+    assert "broken.pdf" in report["failed"][0]["reason"]
+
+
+def test_a_file_that_breaks_later_keeps_its_last_good_version(folder: Path, index: Index) -> None:
+    ingest(folder, index)
+    (folder / "a.md").write_bytes(b"\0\0\0binary")
+    report = ingest(folder, index)
+    assert len(report["failed"]) == 1
+    assert any("Payment a" in text for text in found(index, "payment", WRITER))
+
+
+class Dying:
+    """An index that dies after some chunks, like a killed process."""
+
+    def __init__(self, inner: Index, after: int) -> None:
+        self.inner, self.left = inner, after
+
+    def add(self, chunks: list[Chunk]) -> None:
+        for chunk in chunks:
+            if not self.left:
+                raise KeyboardInterrupt
+            self.left -= 1
+            self.inner.add([chunk])
+
+    def remove(self, ids: list[str]) -> None:
+        self.inner.remove(ids)
+
+    def search(self, query: str, caller: Caller, k: int) -> Any:
+        return self.inner.search(query, caller, k)
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_an_interrupted_run_goes_on(folder: Path, index: Index, after: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        ingest(folder, Dying(index, after), batch_size=2)
+    report = ingest(folder, index)
+    assert len(index) == 3
+    assert len(report["added"]) + report["unchanged"] + len(report["changed"]) == 3
+
+
+def test_a_run_that_died_in_a_change_leaves_no_stale_chunk(folder: Path, index: Index) -> None:
+    ingest(folder, index)
+    (folder / "a.md").write_text(f"# Terms a\n\nPayment a is due in sixty days.\n{LONG}")
+    with pytest.raises(KeyboardInterrupt):
+        ingest(folder, Dying(index, 1))  # one of its two chunks got in
+    (folder / "a.md").write_text("# Terms a\n\nPayment a is due in ninety days.\n")
+    ingest(folder, index)
+    texts = [text for text in found(index, "payment", WRITER) if "Payment a" in text]
+    assert len(texts) == 1
+    assert "ninety" in texts[0]
+
+
+def test_denies_a_caller_who_may_not_write(folder: Path, index: Index) -> None:
+    graph = build(
+        corpus=Folder(folder), index=index, ledger=Ledger(folder.parent / "l.sqlite"), readers=["public"]
+    )
+    with pytest.raises(DeniedError, match="writer"):
+        graph.invoke({"limit": None}, context=Caller("rita", ("reader",)))
+    assert len(index) == 0

@@ -1,0 +1,1 @@
+"""LangChain tools: typed functions that say what they do, and whether they change anything."""

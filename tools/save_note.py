@@ -1,0 +1,34 @@
+"""Writes a note to a file of the caller's own."""
+
+import os
+from hashlib import sha256
+from pathlib import Path
+
+from langchain.tools import ToolRuntime, tool
+from langchain_core.tools import BaseTool
+
+from markgraph.security.caller import Caller, caller_of, readers_of
+
+
+def save_note(folder: Path) -> BaseTool:
+    """Return a tool that writes notes below `folder`, in a folder for each tenant and subject."""
+    folder = Path(folder).expanduser()
+
+    @tool("save_note")
+    def save(text: str, runtime: ToolRuntime[Caller]) -> str:
+        """Save a note for the caller. `text`: what it says."""
+        caller = caller_of(runtime)
+        readers_of(caller)  # nobody has no notes
+        # Names are hashed: an identity may hold characters that mean something in a path. The call's
+        # id makes the file's name, so a run that is resumed writes the same note again, not a second.
+        owner = sha256(f"{caller.tenant}\0{caller.subject}".encode()).hexdigest()[:16]
+        name = sha256(str(runtime.tool_call_id).encode()).hexdigest()[:16]
+        place = folder / owner / f"{name}.txt"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft = place.with_suffix(".part")
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, place)
+        return f"Saved as {place.name}."
+
+    save.metadata = {"side_effects": True}
+    return save
