@@ -1,0 +1,1 @@
+"""Hydra config groups; each file opens with the command that uses it."""

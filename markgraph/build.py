@@ -1,0 +1,149 @@
+"""Composes conf/ and builds graphs by name: the one door in."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from langgraph.graph.state import CompiledStateGraph
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from markgraph.config_errors import check_settings, explain, locate, nearest
+from markgraph.errors import ConfigError, MarkError
+from markgraph.security.caller import Caller
+
+CONFIG_MODULE = "markgraph.conf"
+SERVICES = ("embedder", "model", "index", "ledger", "corpus", "checkpoint")
+"""What several nodes share. Each is made at most once, when something first asks for it."""
+
+Graph = CompiledStateGraph[Any, Any, Any, Any]
+_HYDRA_LOCK = threading.Lock()
+_MAKING: ContextVar["_Services"] = ContextVar("services of the graph under construction")
+
+
+def load_graph(name: str, overrides: Sequence[str] = (), **services: Any) -> Graph:
+    """Compose the config of graph `name` and build it.
+
+    Args:
+        name: a file of `conf/graph/`: `qa` or `agent`.
+        overrides: Hydra overrides, for example `["graph.retrieve.k=8", "model=fake"]`.
+        services: objects to use instead of the configured `embedder`, `model`, `index`, ...; the
+            configured one is then never made. `checkpoint=` takes any checkpointer.
+
+    Raises:
+        ConfigError: an override names what does not exist, or a service is unknown.
+    """
+    return build_graph(compose("embed", [f"graph={name}", *overrides]), **services)
+
+
+def compose(job: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Return the config of `job` (a file of `conf/`) with `overrides`; safe within an outer `@hydra.main`.
+
+    Raises:
+        ConfigError: naming the key or option, what is allowed, and the nearest match.
+    """
+    try:
+        return _compose(job, tuple(overrides)).copy()
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: GROUP=null
+        raise explain(error, _compose(job, ())) from error
+
+
+def build_graph(config: DictConfig, **services: Any) -> Graph:
+    """Build `config.graph`, each service once; `services` take the place of configured ones.
+
+    A service that the graph has no use for is not made.
+    """
+    if unknown := sorted(services.keys() - set(SERVICES)):
+        raise ConfigError(f"Unknown service {unknown[0]!r}.{nearest(unknown[0], SERVICES)}")
+    _refuse_missing_stages(config)
+    token = _MAKING.set(_Services(config, dict(services)))
+    try:
+        return _instantiate(_sharing(config), "graph")  # type: ignore[no-any-return]
+    finally:
+        _MAKING.reset(token)
+
+
+def service(name: str) -> Any:
+    """Return the service that the graph under construction shares under `name`; config refers to it."""
+    return _MAKING.get().get(name)
+
+
+@dataclass(frozen=True)
+class _Services:
+    """The services of the graph under construction: those that were given, and those made so far."""
+
+    config: DictConfig
+    made: dict[str, Any]
+
+    def get(self, name: str) -> Any:
+        if name not in self.made:
+            self.made[name] = _instantiate(_sharing(self.config, own=name), name)
+        return self.made[name]
+
+
+def _sharing(config: DictConfig, own: str | None = None) -> DictConfig:
+    """Return `config` where every `${name}` of a service, except `own`, means the shared object."""
+    config = config.copy()
+    OmegaConf.set_struct(config, False)
+    for name in SERVICES:
+        if name != own:
+            config[name] = {"_target_": f"{__name__}.service", "name": name}
+    return config
+
+
+def caller_from(job: str) -> Caller:
+    """Return the caller that the config of `job` takes the person at this machine for."""
+    caller: Caller = _instantiate(compose(job), "auth").caller
+    return caller
+
+
+@lru_cache(maxsize=128)
+def _compose(job: str, overrides: tuple[str, ...]) -> DictConfig:
+    with _HYDRA_LOCK, _own_hydra(), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        return hydra_compose(job, overrides=list(overrides))
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Set an outer Hydra aside, and put it back."""
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = outer  # not the instance from above: Hydra has replaced it
+
+
+def _instantiate(config: DictConfig, key: str) -> Any:
+    try:
+        check_settings(OmegaConf.to_container(config[key]), key)
+        return instantiate(config[key], _convert_="all")
+    except (HydraException, OmegaConfBaseException) as error:
+        if isinstance(error.__cause__, MarkError):
+            raise error.__cause__ from error
+        raise explain(error, config) from error
+
+
+def _refuse_missing_stages(config: DictConfig) -> None:
+    """Refuse `graph.retrieve=null` where the builder has no way to leave that stage out."""
+    settings: Any = OmegaConf.to_container(config.graph)
+    target = settings.get("_target_")
+    builder = locate(str(target))
+    if not callable(builder):
+        raise ConfigError(f"graph._target_ is {target!r}, which is no function that can be imported.")
+    hints = get_type_hints(builder)
+    optional = [name for name in hints if NoneType in get_args(hints[name])]
+    for name, value in settings.items():
+        if value is None and name in hints and name not in optional:
+            able = ", ".join(f"graph.{each}" for each in optional)
+            raise ConfigError(f"graph.{name} can't be left out. What can: {able}.")

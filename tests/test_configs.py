@@ -1,0 +1,285 @@
+"""Every config composes, says how it is used, and builds without touching weights, disk, or network."""
+
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import yaml
+from omegaconf import DictConfig
+
+from markgraph.build import Graph, build_graph, compose, load_graph
+from markgraph.cli import CONFIGS, overrides_of, run
+from markgraph.errors import ConfigError
+from markgraph.models.embed import HashEmbeddings
+from markgraph.models.fake import FakeChatModel
+from markgraph.retrieval.types import Hit
+from markgraph.security.caller import Caller
+
+CONF = Path(__file__).parents[1] / "conf"
+NO_WEIGHTS = ["model=fake", "embedder=hash"]
+
+PRIMARIES = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem != "base")
+OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
+FILES = sorted(file for file in CONF.rglob("*.yaml") if file.name != "base.yaml")
+GRAPHS = sorted(file.stem for file in (CONF / "graph").glob("*.yaml"))
+
+
+def groups_of(primary: str) -> set[str]:
+    """Return the groups that a primary config, or one that it builds on, chooses from."""
+    groups = set()
+    for default in yaml.safe_load((CONF / f"{primary}.yaml").read_text("utf-8"))["defaults"]:
+        if isinstance(default, dict):
+            groups |= {key for key in default if not key.startswith("override ")}
+        elif default not in ("base", "_self_"):
+            groups |= groups_of(default)
+    return groups
+
+
+def build(graph: str, folder: Path, *overrides: str) -> Graph:
+    """Build a graph the way its command does; `folder` is what an ingestion would read."""
+    if graph == "ingest":
+        return build_graph(compose("ingest", [f"path={folder}", "corpus=folder", *overrides]))
+    return load_graph(graph, overrides)
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Refuse connections, and give the weights an empty cache that must stay away."""
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("MARKGRAPH_CACHE", str(cache))
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a connection was asked for")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    yield cache
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("primary", PRIMARIES)
+def test_primary_config_composes(primary: str) -> None:
+    assert compose(primary).data_dir == os.environ["MARKGRAPH_HOME"]
+
+
+def choices(primary: str) -> Iterator[dict[str, str]]:
+    """Yield an option of each group until all were chosen; an experiment, which changes others, alone."""
+    options = {group: [name for folder, name in OPTIONS if folder == group] for group in groups_of(primary)}
+    yield from ({"experiment": name} for name in options.pop("experiment"))
+    for at in range(max(map(len, options.values()))):
+        yield {group: names[at % len(names)] for group, names in options.items()}
+
+
+@pytest.mark.parametrize("primary", PRIMARIES)
+def test_every_option_composes_with_each_primary_that_has_its_group(primary: str) -> None:
+    for chosen in choices(primary):
+        config = compose(primary, [f"{group}={option}" for group, option in chosen.items()])
+        for group, option in chosen.items():
+            assert holds(config, CONF / group / f"{option}.yaml"), (group, option)
+
+
+def test_every_group_belongs_to_a_primary() -> None:
+    used = set().union(*(groups_of(primary) for primary in PRIMARIES))
+    assert used == {group for group, _ in OPTIONS}
+
+
+def holds(config: DictConfig, file: Path) -> bool:
+    """Tell whether `file`, an option of a group, is part of `config`."""
+    part = yaml.safe_load(file.read_text("utf-8"))
+    if file.parent.name == "experiment":
+        return all(key in config for key in part if key != "defaults")
+    there = config[file.parent.name]
+    return bool(part.keys() <= there.keys() and part.get("_target_") == there.get("_target_"))
+
+
+def usage_of(file: Path) -> str:
+    """Return the command in the comment that opens a config."""
+    lines = file.read_text("utf-8").splitlines()
+    line = lines[1] if lines[0].startswith("# @package") else lines[0]
+    assert line.startswith(("# markgraph ", "# from markgraph import ")), f"{file}: {line}"
+    return line.removeprefix("# ")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONF)))
+def test_config_opens_with_a_command_that_composes_and_uses_it(file: Path, offline: Path) -> None:
+    usage = usage_of(file)
+    if usage.startswith("from markgraph"):
+        exec(usage, {})
+        return
+    for command in usage.split("; "):
+        program, verb, *arguments = shlex.split(command)
+        assert program == "markgraph"
+        words = ["When is payment due?" if word == "..." else word for word in arguments]
+        config = compose(CONFIGS.get(verb, verb), overrides_of(verb, words))
+        if file.parent == CONF:
+            assert CONFIGS.get(verb, verb) == file.stem
+        else:
+            assert holds(config, file)
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_graph_builds_without_weights_disk_or_network(
+    graph: str, offline: Path, home: Path, tmp_path: Path
+) -> None:
+    assert build(graph, tmp_path).get_name() == graph
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("group", ["model", "embedder", "index", "domain", "experiment"])
+def test_every_service_is_made_without_weights_disk_or_network(group: str, offline: Path, home: Path) -> None:
+    for option in (name for folder, name in OPTIONS if folder == group):
+        assert load_graph("qa", [f"{group}={option}"]).get_name() == "qa"
+    assert not home.exists()
+
+
+def test_a_service_that_the_graph_has_no_use_for_is_not_made(offline: Path) -> None:
+    config = compose("draw", [*NO_WEIGHTS, "corpus=eu_law"])
+    assert build_graph(config).get_name() == "qa"
+
+
+MISTAKES = {
+    "graph.retrive.k=8": (
+        "'graph.retrive.k'",
+        "graph.retrieve, graph.route",
+        "Did you mean 'graph.retrieve.k'?",
+    ),
+    "graph.retrieve.kk=8": ("'graph.retrieve.kk'", "Allowed: graph.retrieve.k.", "mean 'graph.retrieve.k'?"),
+    "modle=fake": ("'modle'", "index, model", "Did you mean 'model'?"),
+    "model=smolm2": ("model=smolm2", "Allowed: fake, smollm2", "Did you mean 'smollm2'?"),
+    "+graph.retrieve.nope=1": ("'graph.retrieve.nope'", "Allowed: graph.retrieve.k.", "'graph.retrieve.k'?"),
+    "+index.dept=1": ("'index.dept'", "index.depth, index.parts", "Did you mean 'index.depth'?"),
+    "+model.responces=[a]": ("'model.responces'", "model.responses", "Did you mean 'model.responses'?"),
+    "graph.retrieve.k=[1": ("'graph.retrieve.k'", "Allowed: a word", "Did you mean graph.retrieve.k='[1'?"),
+    "graph.retrieve=null": ("graph.retrieve can't be left out", "graph.route, graph.compress"),
+    "graph.retrieve.k=eight": ("'graph.retrieve.k'", "'eight'", "Not a valid int"),
+    "collection=${colection}": ("'colection'", "checkpoint, collection", "Did you mean 'collection'?"),
+    "graph.retrieve._target_=os.system": ("os.system", "block"),
+    "graph._target_=nowhere.build": ("graph._target_", "'nowhere.build'"),
+    "retrieve": ("'retrieve' is not KEY=VALUE", "GROUP=NAME"),
+    "index=null": ("not null", "GROUP=NAME"),
+}
+"""What somebody might type, and what they must then be told."""
+
+
+@pytest.mark.parametrize("override", MISTAKES)
+def test_a_mistake_is_an_error_that_names_the_key_and_the_nearest_match(override: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_graph("qa", [*NO_WEIGHTS, override])
+    for part in MISTAKES[override]:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize("override", list(MISTAKES))
+def test_a_mistake_on_the_command_line_is_one_message_and_exit_code_2(
+    override: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["ask", "When is payment due?", *NO_WEIGHTS, "checkpoint=none", override]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("markgraph: ")
+    assert "Traceback" not in output.err
+    assert "Error executing job" not in output.err
+    for part in MISTAKES[override]:
+        assert part in output.err
+
+
+def test_an_unknown_service_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"'modle'. Allowed: .*model. Did you mean 'model'?"):
+        load_graph("qa", NO_WEIGHTS, modle=FakeChatModel())
+
+
+def test_a_given_service_takes_the_place_of_the_configured_one_which_is_never_made() -> None:
+    broken = ["embedder=hash", "model=fake", "model.responses=[]"]
+    with pytest.raises(ConfigError, match=r"Could not build model: .*at least 1 item"):
+        load_graph("qa", broken)
+    assert load_graph("qa", broken, model=FakeChatModel()).get_name() == "qa"
+
+
+class CountedEmbeddings(HashEmbeddings):
+    """Counts how many of it are made, and remembers what it was asked to embed."""
+
+    made: ClassVar[list["CountedEmbeddings"]] = []
+
+    def __init__(self, dimensions: int = 256) -> None:
+        super().__init__(dimensions)
+        self.asked: list[str] = []
+        self.made.append(self)
+
+    def embed_query(self, text: str) -> list[float]:
+        self.asked.append(text)
+        return super().embed_query(text)
+
+
+def test_a_service_is_made_once_and_shared_by_the_index_and_the_nodes(tmp_path: Path, reader: Caller) -> None:
+    CountedEmbeddings.made.clear()
+    (tmp_path / "terms.md").write_text("# Terms\n\nPayment is due within 30 days of the invoice.\n", "utf-8")
+    counted = ["embedder=hash", f"embedder._target_={__name__}.CountedEmbeddings"]
+    writer = replace(reader, roles=("reader", "writer"))
+    build("ingest", tmp_path / "terms.md", *counted).invoke({"limit": None}, context=writer)
+    assert len(CountedEmbeddings.made) == 1
+    load_graph("qa", ["model=fake", *counted]).invoke({"question": "When is payment due?"}, context=reader)
+    assert len(CountedEmbeddings.made) == 2
+    asked = CountedEmbeddings.made[1].asked
+    assert asked.count("When is payment due?") > 1, "route and index, at least, ask the same object"
+
+
+class CountingIndex:
+    """Finds nothing, and remembers how much was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def __len__(self) -> int:
+        return 1
+
+    def search(self, query: str, caller: Caller, k: int) -> list[Hit]:
+        self.asked.append(k)
+        return []
+
+
+def test_twenty_threads_build_at_once_and_each_gets_its_own_config(reader: Caller) -> None:
+    def asked_for(k: int) -> list[int]:
+        index = CountingIndex()
+        graph = load_graph("qa", [*NO_WEIGHTS, f"graph.retrieve.k={k}"], index=index)
+        graph.invoke({"question": "When is payment due?"}, context=reader)
+        return index.asked
+
+    with ThreadPoolExecutor(20) as pool:
+        assert list(pool.map(asked_for, range(1, 21))) == [[k] for k in range(1, 21)]
+
+
+def test_builds_within_a_hydra_application_and_leaves_it_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "app.yaml").write_text("name: outer\nhydra: {run: {dir: .}, output_subdir: null}\n", "utf-8")
+    (tmp_path / "app.py").write_text(APP, "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "app.py", "name=changed"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "qa changed changed app\n"), done.stderr
+
+
+APP = """
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from markgraph import load_graph
+
+@hydra.main(version_base="1.3", config_path=".", config_name="app")
+def main(config):
+    graph = load_graph("qa", ["model=fake", "embedder=hash"])
+    composed = GlobalHydra.instance().hydra.compose_config(
+        "app", ["name=changed"], run_mode=RunMode.RUN)
+    print(graph.get_name(), config.name, composed.name, HydraConfig.get().job.name)
+
+main()
+"""
