@@ -1,0 +1,113 @@
+"""The command line: one verb per primary config, everything after it is Hydra's override grammar."""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+
+VERBS = {
+    "ask": "Ask a question over the documents you may read; get a cited and checked answer.",
+    "ingest": "Index documents: a folder, a file, or a corpus such as corpus=eu_law.",
+    "graph": "Draw a graph as Mermaid, or as a picture with png=FILE.",
+    "serve": "Serve the graphs over HTTP with LangServe, playground included.",
+}
+CONFIGS = {"graph": "draw"}
+"""Primary configs that are named unlike their verb: `graph` is a config group."""
+BARE_WORDS = {"ask": "question", "ingest": "path", "graph": "graph"}
+"""What the first words of a command line, before any option, are the value of."""
+
+_OVERRIDE = re.compile(r"^(?:[+~]{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run `markgraph ARGUMENTS` and return its exit code."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())  # noqa: T201
+        return 0
+    if arguments[0] == "--version":
+        print(f"markgraph {version('markgraph')}")  # noqa: T201
+        return 0
+    verb, *rest = arguments
+    if verb not in VERBS:
+        return _fail(f"Unknown command {verb!r}.{_nearest(verb)}", 2)
+    return _guarded(verb, rest)
+
+
+def usage() -> str:
+    """Return the overview of all verbs."""
+    verbs = "\n".join(f"  {verb:8} {line}" for verb, line in VERBS.items())
+    return (
+        "Usage: markgraph VERB [WORDS] [KEY=VALUE ...]\n\n"
+        f"{verbs}\n\n"
+        "markgraph VERB --help lists a verb's groups and settings. Everything after the words is Hydra's\n"
+        "override grammar: KEY=VALUE, GROUP=NAME, --cfg job to print the config, -m to sweep.\n"
+        "MARKGRAPH_HOME holds your indexes and threads, MARKGRAPH_CACHE the weights."
+    )
+
+
+def overrides_of(verb: str, arguments: Sequence[str]) -> list[str]:
+    """Return `arguments` with the bare words in front turned into an override of their own.
+
+    Options go last: Hydra's parser knows one row of overrides only, and takes a second one for an error.
+    """
+    words = 0
+    while words < len(arguments) and not (_OVERRIDE.match(arguments[words]) or arguments[words][:1] == "-"):
+        words += 1
+    rest = sorted(arguments[words:], key=lambda argument: not _OVERRIDE.match(argument))
+    if not words:
+        return rest
+    text = " ".join(arguments[:words])
+    value = text if verb == "graph" else quoted(text)
+    return [f"{BARE_WORDS[verb]}={value}", *rest] if verb in BARE_WORDS else [text, *rest]
+
+
+def quoted(text: str) -> str:
+    """Return `text` as a Hydra string that means exactly these characters."""
+    # OmegaConf would resolve ${...}; Hydra's lexer takes a quote or a run of backslashes before it apart.
+    escaped = re.sub(r"(\\*)(\$\{)", lambda match: match.group(1) * 2 + "\\${", text)
+    escaped = re.sub(r"(\\*)'", lambda match: match.group(1) * 2 + "\\'", escaped)
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return f"'{escaped}{chr(92) * trailing}'"
+
+
+def _guarded(verb: str, arguments: Sequence[str]) -> int:
+    """Run a verb; whatever goes wrong becomes one message and an exit code."""
+    from markgraph.commands.hydra_app import run_app
+    from markgraph.errors import MarkError
+
+    try:
+        return run_app(verb, CONFIGS.get(verb, verb), overrides_of(verb, arguments))
+    except MarkError as error:
+        return _fail(str(error), error.exit_code)
+    except SystemExit as end:  # Hydra's help, and its complaints about options
+        return int(end.code or 0)
+    except KeyboardInterrupt:
+        return _fail(
+            "Interrupted. What was finished is kept; the same command goes on from there.", INTERRUPTED
+        )
+    except BrokenPipeError:
+        # The reader went away (`| head`): not an error, and nothing may be flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _nearest(verb: str) -> str:
+    return import_module("markgraph.config_errors").nearest(verb, VERBS)  # type: ignore[no-any-return]
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"markgraph: {message}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+if __name__ == "__main__":
+    main()

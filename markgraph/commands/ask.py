@@ -1,0 +1,112 @@
+"""`markgraph ask`: one question, one checked answer."""
+
+import json
+import sys
+from collections.abc import Iterator
+from time import perf_counter
+from typing import Any
+
+from hydra.utils import instantiate
+from langchain_core.messages import AIMessageChunk
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command
+from omegaconf import DictConfig
+
+from markgraph.build import Graph, build_graph
+from markgraph.commands.terminal import Draft, print_answer
+from markgraph.errors import ConfigError, UsageError
+from markgraph.security.caller import Caller, thread_key
+
+REFUSED = 3
+OUTPUTS = ("text", "json")
+
+
+def run(config: DictConfig) -> int:
+    """Ask `config.question`, print the answer, and return 0, or 3 for a refusal."""
+    if config.output not in OUTPUTS:
+        raise ConfigError(f"Config 'output' has value {config.output!r}. Allowed: {', '.join(OUTPUTS)}.")
+    graph = build_graph(config)
+    caller: Caller = instantiate(config.auth, _convert_="all").caller
+    thread: RunnableConfig = {"configurable": {"thread_id": thread_key(caller, str(config.thread))}}
+    if not config.thread:
+        graph = graph.copy(update={"checkpointer": None})
+    answer = _ask(graph, caller, thread, config)
+    if config.output == "json":
+        print(json.dumps(answer, ensure_ascii=False))  # noqa: T201
+    else:
+        print_answer(answer)
+    return REFUSED if answer["refused"] else 0
+
+
+def _ask(graph: Graph, caller: Caller, thread: RunnableConfig, config: DictConfig) -> dict[str, Any]:
+    """Run the graph to its end, as often as a person's word is asked for."""
+    start = _starting_point(graph, thread, config)
+    with Draft(show=config.output == "text", show_updates=config.debug.show_updates) as draft:
+        began = perf_counter()
+        answer, asked = _run(graph, start, caller, thread, draft)
+        while asked:
+            word = _approval(asked, config.approve, draft)
+            answer, asked = _run(graph, Command(resume=word), caller, thread, draft)
+        ended = perf_counter()
+    if draft.first_token is not None:
+        answer["timings"]["first_token"] = round((draft.first_token - began) * 1000, 1)
+    answer["timings"]["total"] = round((ended - began) * 1000, 1)
+    return answer
+
+
+def _run(
+    graph: Graph, start: Any, caller: Caller, thread: RunnableConfig, draft: Draft
+) -> tuple[dict[str, Any], Any]:
+    """Return the answer so far, and what a person is asked, if the run stopped for that."""
+    answer: dict[str, Any] = {}
+    asked: Any = None
+    stream: Iterator[Any] = graph.stream(
+        start,
+        thread,
+        context=caller,
+        stream_mode=["messages", "updates", "values"],
+        durability="sync" if graph.checkpointer else None,
+    )
+    for mode, part in stream:
+        if mode == "messages" and isinstance(part[0], AIMessageChunk):
+            draft.token(part[0].text)
+        elif mode == "updates":
+            asked = part["__interrupt__"][0].value if "__interrupt__" in part else asked
+            draft.step(part)
+        elif mode == "values":
+            answer = {key: part[key] for key in graph.output_channels if key in part}
+    return answer, asked
+
+
+def _starting_point(graph: Graph, thread: RunnableConfig, config: DictConfig) -> Any:
+    """Return what the graph starts with: a question, or None to go on with an interrupted run."""
+    unfinished = None
+    if graph.checkpointer:
+        snapshot = graph.get_state(thread)
+        # `next` leaves out tasks whose writes are stored already; `tasks` doesn't.
+        unfinished = snapshot.values.get("question") if snapshot.tasks else None
+    if config.question is None and unfinished is None:
+        raise UsageError(
+            'There is no question, and no interrupted run to go on with. Try: markgraph ask "QUESTION"'
+            + (f" thread={config.thread}" if config.thread else "")
+        )
+    if unfinished is not None and config.question in (None, unfinished):
+        print(f"Going on with: {unfinished}", file=sys.stderr)  # noqa: T201
+        return None
+    if not str(config.question).strip():
+        raise UsageError("The question is empty.")
+    return {"question": str(config.question)}
+
+
+def _approval(asked: Any, configured: bool | None, draft: Draft) -> bool:
+    """Return whether the tools in `asked` may run."""
+    if configured is not None:
+        return bool(configured)
+    calls = "; ".join(f"{call['tool']}({json.dumps(call['args'])})" for call in asked["calls"])
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"The run waits for your word on {calls}. Go on with approve=true or approve=false "
+            "and the same thread."
+        )
+    draft.clear()
+    return input(f"May this run? {calls} [y/N] ").strip().lower() in ("y", "yes")

@@ -1,0 +1,55 @@
+"""Runs one verb as a Hydra application, so that --help, --cfg, and -m are Hydra's own."""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from markgraph.build import compose
+from markgraph.config_errors import explain
+
+MODULES = {
+    "ask": "markgraph.commands.ask",
+    "ingest": "markgraph.commands.ingest",
+    "graph": "markgraph.commands.draw",
+    "serve": "markgraph.commands.serve",
+}
+
+
+def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
+    """Compose `conf/JOB.yaml` with `overrides`, run the verb, and return the worst exit code of its runs.
+
+    Raises:
+        MarkError: whatever the verb raises, and ConfigError for overrides that don't fit.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints errors itself, and exits
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Threads that wait by spinning make everything on a busy machine several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    codes: list[int] = []
+    faults: list[BaseException] = []
+
+    def task(config: DictConfig) -> None:
+        logging.basicConfig(level=config.get("debug", {}).get("log_level", "WARNING"))
+        try:
+            codes.append(import_module(MODULES[verb]).run(config))
+        except BaseException as fault:  # Hydra would print it as its own
+            faults.append(fault)
+
+    arguments, sys.argv = sys.argv, [f"markgraph {verb}", *overrides]
+    try:
+        hydra.main(version_base="1.3", config_path="pkg://markgraph.conf", config_name=job)(task)()
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise explain(error, compose(job)) from error
+    finally:
+        sys.argv = arguments
+    if faults:
+        raise faults[0]
+    return max(codes, default=0)

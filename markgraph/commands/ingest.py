@@ -1,0 +1,56 @@
+"""`markgraph ingest`: documents into the index."""
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from markgraph.build import Graph, build_graph
+from markgraph.errors import UsageError
+from markgraph.security.caller import Caller
+
+SOME_FAILED = 1
+
+
+def run(config: DictConfig) -> int:
+    """Ingest the corpus, print a report, and return 0, or 1 when a document could not be read."""
+    if "path" in config.corpus and config.corpus.path is None:
+        raise UsageError("Say what to ingest: markgraph ingest FOLDER, or markgraph ingest corpus=eu_law")
+    caller: Caller = instantiate(config.auth, _convert_="all").caller
+    report = _ingest(build_graph(config), caller, config.limit)
+    if config.output == "json":
+        print(json.dumps(report, ensure_ascii=False))  # noqa: T201
+    else:
+        _print(report)
+    return SOME_FAILED if report["failed"] else 0
+
+
+def _ingest(graph: Graph, caller: Caller, limit: int | None) -> dict[str, Any]:
+    """Run the graph with a progress bar on stderr."""
+    report: dict[str, Any] = {}
+    with tqdm(unit="doc", desc="ingesting", disable=None, file=sys.stderr) as bar:
+        stream: Iterator[Any] = graph.stream(
+            {"limit": limit}, context=caller, stream_mode=["updates", "values"]
+        )
+        for mode, part in stream:
+            if mode == "values":
+                report = {key: part[key] for key in graph.output_channels if key in part}
+            elif "scan" in part:
+                bar.reset(total=len(part["scan"]["pending"]))
+            elif "index_documents" in part:
+                done = part["index_documents"]
+                bar.update(len(done["added"]) + len(done["changed"]) + len(done["failed"]))
+    return report
+
+
+def _print(report: dict[str, Any]) -> None:
+    counts = [f"{len(report[what])} {what}" for what in ("added", "changed", "removed", "failed")]
+    print(f"{', '.join(counts)}, {report['unchanged']} unchanged; {report['chunks']} chunks written.")  # noqa: T201
+    if report["skipped"]:
+        print(f"{len(report['skipped'])} files of other kinds were skipped.")  # noqa: T201
+    for failure in report["failed"]:
+        print(f"failed: {failure['reason']}", file=sys.stderr)  # noqa: T201

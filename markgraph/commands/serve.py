@@ -1,0 +1,47 @@
+"""`markgraph serve`: the graphs over HTTP."""
+
+import socket
+import sys
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from markgraph.build import build_graph
+from markgraph.errors import MissingExtraError, UsageError
+from markgraph.security.doors import LocalDoor
+
+
+def run(config: DictConfig) -> int:
+    """Serve until interrupted."""
+    door: LocalDoor = instantiate(config.auth, _convert_="all")
+    door.check_host(config.host)
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise MissingExtraError("Serving needs uvicorn: pip install 'markgraph[serve]'.") from error
+    from markgraph.serving.app import create_app
+
+    graph = build_graph(config)
+    name = graph.get_name()
+    listener = _listen(config.host, config.port)
+    app = create_app({name: graph}, door)
+    where = f"http://{config.host}:{listener.getsockname()[1]}"
+    print(f"MARK serves {where}/{name}/playground/ (Ctrl-C stops it)", file=sys.stderr)  # noqa: T201
+    server = uvicorn.Server(uvicorn.Config(app, log_level=config.debug.log_level.lower()))
+    server.run(sockets=[listener])
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 takes any that is free."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host.strip("[]"), port))
+    except OSError as error:
+        listener.close()
+        raise UsageError(
+            f"Can't listen on {host}:{port}: {error.strerror}. Try another port=NUMBER."
+        ) from error
+    return listener

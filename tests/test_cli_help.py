@@ -1,0 +1,162 @@
+"""What the command line says of itself, and that words reach a verb exactly as they were typed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from markgraph.cli import CONFIGS, VERBS, overrides_of, quoted, run, usage
+
+HEAVY = {"torch", "transformers", "langchain_community", "chromadb", "langgraph"}
+NO_WEIGHTS = ["model=fake", "experiment=no_weights"]
+
+
+def test_help_gives_each_verb_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    assert capsys.readouterr().out == usage() + "\n"
+    for verb, line in VERBS.items():
+        assert f"  {verb:8} {line}\n" in usage()
+        assert len(line) < 90
+
+
+def test_every_primary_config_has_a_verb_or_is_for_import() -> None:
+    conf = Path(__file__).parents[1] / "conf"
+    primaries = {file.stem for file in conf.glob("*.yaml")} - {"base", "embed"}
+    assert {CONFIGS.get(verb, verb) for verb in VERBS} == primaries
+
+
+def test_no_argument_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    assert capsys.readouterr().out == usage() + "\n"
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version", "aks"])
+def test_says_what_it_is_without_importing_what_is_slow(argument: str) -> None:
+    program = (
+        f"import sys; from markgraph.cli import run; run([{argument!r}]); print({HEAVY} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_shows_its_groups_and_settings(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([verb, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"markgraph {verb}")
+    assert "\nmodel: fake, smollm2\n" in shown
+    assert "\ncollection: documents\n" in shown
+    assert "--cfg job" in shown
+
+
+def test_cfg_job_prints_the_config_with_overrides(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ask", "When?", "graph.retrieve.k=8", "--cfg", "job"]) == 0
+    printed = OmegaConf.create(capsys.readouterr().out)
+    assert printed.graph.retrieve.k == 8
+    assert printed.question == "When?"
+
+
+def test_an_unknown_option_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ask", "When?", "--nope"]) == 2
+    assert "unrecognized arguments: --nope" in capsys.readouterr().err
+
+
+def test_an_unknown_verb_is_wrong_use_with_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["aks", "When?"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("markgraph: Unknown command 'aks'.")
+    assert error.endswith("Did you mean 'ask'?\n")
+
+
+def through_hydra(override: str) -> object:
+    """Return the value that a config has after `override`, interpolations resolved."""
+    parsed = OverridesParser.create().parse_override(override)
+    config = OmegaConf.create({parsed.key_or_group: parsed.value()})
+    return config[parsed.key_or_group]
+
+
+SPECIAL = [
+    "\\",
+    "'",
+    '"',
+    "${oc.env:HOME}",
+    "${",
+    "$",
+    "{",
+    "}",
+    "\\${",
+    "=",
+    ",",
+    ":",
+    "\n",
+    "\t",
+    " ",
+    "😀",
+    "é",
+]
+
+
+@settings(deadline=None)
+@given(st.one_of(st.text(), st.lists(st.sampled_from([*SPECIAL, "a", "null", "1"])).map("".join)))
+@example("")
+@example(" spaces around ")
+@example("a trailing backslash \\")
+@example("It's \"quoted\" and costs ${oc.env:HOME}=5,\nisn't it?")
+def test_words_survive_exactly(text: str) -> None:
+    override = f"question={quoted(text)}"
+    assert through_hydra(override) == text
+    parsed = OverridesParser.create().parse_override(override)  # as a sweep writes it out again
+    assert through_hydra(f"question={parsed.get_value_element_as_str()}") == text
+
+
+def test_words_before_the_first_override_are_the_question() -> None:
+    assert overrides_of("ask", ["When", "is it", "due?", "model=fake"]) == [
+        "question='When is it due?'",
+        "model=fake",
+    ]
+    assert overrides_of("graph", ["qa", "png=qa.png"]) == ["graph=qa", "png=qa.png"]
+    assert overrides_of("ask", ["thread=t1"]) == ["thread=t1"]
+
+
+def test_options_may_stand_between_overrides() -> None:
+    arguments = ["When?", "-m", "graph.retrieve.k=2,4", "--cfg", "job", "~experiment", "+a@b.c=1"]
+    assert overrides_of("ask", arguments) == [
+        "question='When?'",
+        "graph.retrieve.k=2,4",
+        "~experiment",
+        "+a@b.c=1",
+        "-m",
+        "--cfg",
+        "job",
+    ]
+
+
+@pytest.fixture
+def documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with one document, indexed; commands run in it."""
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    (folder / "terms.md").write_text("# Terms\n\nPayment is due within 30 days of the invoice.\n", "utf-8")
+    monkeypatch.chdir(folder)
+    assert run(["ingest", ".", "experiment=no_weights"]) == 0
+    return folder
+
+
+def test_commands_leave_nothing_behind_in_the_folder_they_run_in(
+    documents: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["ask", "When is payment due?", *NO_WEIGHTS]) == 0
+    assert "30 days" in capsys.readouterr().out
+    assert [file.name for file in documents.iterdir()] == ["terms.md"]
+
+
+def test_a_sweep_runs_once_for_each_value(documents: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = ["-m", "graph.retrieve.k=2,4", "output=json"]
+    assert run(["ask", "When is payment due?", *NO_WEIGHTS, *sweep]) == 0
+    assert capsys.readouterr().out.count('"answer": ') == 2
+    assert [file.name for file in documents.iterdir()] == ["terms.md"]
