@@ -1,0 +1,85 @@
+"""The HTTP application: LangServe over compiled graphs, and /health."""
+
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from markgraph.errors import (
+    DeniedError,
+    EmptyIndexError,
+    MarkError,
+    MissingExtraError,
+    StorageError,
+    UsageError,
+)
+
+try:
+    from fastapi import Depends, FastAPI, HTTPException, Request
+    from fastapi.responses import JSONResponse
+    from langserve import add_routes
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+except ImportError as error:
+    raise MissingExtraError(
+        "Serving needs FastAPI and LangServe: pip install 'markgraph[serve]'. "
+        "LangServe has a licence of its own."
+    ) from error
+
+from markgraph.build import Graph
+from markgraph.security.doors import LOCAL_NAMES, LocalDoor
+from markgraph.serving.runnable import ASKING, Asked, Asking, served
+
+STATUS: Mapping[type[MarkError], int] = {
+    DeniedError: 403,
+    EmptyIndexError: 409,
+    UsageError: 422,
+    StorageError: 507,
+}
+"""The HTTP status of each error; the first class that fits counts, anything else is a 500."""
+
+
+def create_app(graphs: Mapping[str, Graph], door: LocalDoor) -> FastAPI:
+    """Return an application that serves each graph under its name.
+
+    Threads: a client that sends `X-Thread-Id` goes on with its own thread of that name, where the
+    graph has a checkpointer. No header, no thread: nothing of the request is kept.
+    """
+    app = FastAPI(title="MARK", version=version("markgraph"), docs_url=None, redoc_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL_NAMES))
+    app.add_exception_handler(MarkError, _explain)
+
+    async def admitted(request: Request) -> None:
+        """Let a request in as its caller's; this dependency stands before every route of a graph."""
+        client = request.client.host if request.client else None
+        try:
+            caller = door.admit(client, request.headers)
+        except DeniedError as error:
+            raise HTTPException(403, str(error)) from error
+        ASKING.set(Asking(caller, request.headers.get("x-thread-id")))
+
+    @app.get("/health")
+    def health() -> dict[str, Any]:
+        """Say that the server is up, and what it serves."""
+        return {"status": "ok", "version": version("markgraph"), "graphs": sorted(graphs)}
+
+    for name, graph in graphs.items():
+        with warnings.catch_warnings():
+            # LangServe reads attributes that pydantic and LangGraph have renamed since.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            add_routes(
+                app,
+                served(graph),
+                path=f"/{name}",
+                input_type=Asked,
+                config_keys=(),
+                dependencies=[Depends(admitted)],
+                disabled_endpoints=["feedback", "public_trace_link"],
+            )
+    app.router.on_startup.clear()  # LangServe's banner
+    return app
+
+
+async def _explain(_: Request, error: Exception) -> JSONResponse:
+    """Answer with the error's own words."""
+    status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+    return JSONResponse({"detail": str(error)}, status_code=status)

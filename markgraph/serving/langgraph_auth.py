@@ -1,0 +1,82 @@
+"""Who may do what on LangGraph Server (`langgraph dev`): the local person, with their own threads only.
+
+Everything that is not allowed here is denied. The configured roles become the user's permissions.
+"""
+
+from typing import Any
+
+from langgraph_sdk import Auth
+
+from markgraph.build import caller_from
+from markgraph.errors import DeniedError
+from markgraph.security.doors import LocalDoor
+
+STUDIO = "https://smith.langchain.com"
+"""Where the Studio page comes from; its requests still come from this machine."""
+CONFIGURABLE = frozenset({"thread_id", "checkpoint_id", "checkpoint_ns", "graph_id", "assistant_id"})
+"""What a client may put into `configurable`; everything else there is a server's or nobody's."""
+SERVER_PREFIXES = ("langgraph_", "__")
+
+# Composed at import, like the graphs in graphs/studio.py: a request must not wait for files to be read.
+_DOOR = LocalDoor(caller_from("serve"))
+
+auth = Auth()
+Refused = Auth.exceptions.HTTPException
+
+
+@auth.authenticate
+async def authenticate(scope: dict[str, Any]) -> Auth.types.MinimalUserDict:
+    """Take a request of this machine for the local person's."""
+    headers = {name.decode().lower(): value.decode() for name, value in scope.get("headers", [])}
+    if headers.get("origin") == STUDIO:
+        del headers["origin"]
+    client = scope.get("client")
+    try:
+        caller = _DOOR.admit(client[0] if client else None, headers)
+    except DeniedError as error:
+        raise Refused(status_code=401, detail=str(error)) from error
+    return {"identity": caller.subject, "permissions": list(caller.roles), "is_authenticated": True}
+
+
+@auth.on
+async def deny(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> bool:  # noqa: ARG001
+    """Deny what no other handler allows."""
+    return False
+
+
+@auth.on.threads
+async def own_threads(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> dict[str, str]:
+    """Let people see and change their own threads."""
+    owner = {"owner": ctx.user.identity}
+    value.setdefault("metadata", {}).update(owner)
+    return owner
+
+
+@auth.on.threads.update
+async def no_state_writes(ctx: Auth.types.AuthContext, value: Auth.types.ThreadsUpdate) -> bool:  # noqa: ARG001
+    """Deny writing state from outside: nodes write it, and nobody else."""
+    return False
+
+
+@auth.on.threads.create_run
+async def own_runs(ctx: Auth.types.AuthContext, value: Auth.types.RunsCreate) -> dict[str, str]:
+    """Let people run graphs on their own threads, without steering them past a node."""
+    asked: dict[str, Any] = value.get("kwargs") or {}
+    command = asked.get("command") or {}
+    if command.get("update") is not None or command.get("goto"):
+        raise Refused(status_code=403, detail="command.update and command.goto are not allowed; resume is.")
+    if asked.get("webhook"):
+        raise Refused(status_code=403, detail="Webhooks are not allowed.")
+    configurable = (asked.get("config") or {}).get("configurable") or {}
+    foreign = [key for key in configurable if key not in CONFIGURABLE and not key.startswith(SERVER_PREFIXES)]
+    if foreign:
+        raise Refused(status_code=422, detail=f"Unknown configurable keys: {', '.join(sorted(foreign))}.")
+    owner = {"owner": ctx.user.identity}
+    value.setdefault("metadata", {}).update(owner)
+    return owner
+
+
+@auth.on.assistants
+async def read_assistants(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> bool:  # noqa: ARG001
+    """Let people list the graphs that are served, and run them."""
+    return ctx.action in ("read", "search")

@@ -1,0 +1,74 @@
+"""A compiled graph as LangServe wants it: the checked answer, streamed word by word."""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
+from typing import Annotated, Any, NamedTuple
+
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableGenerator
+from langchain_core.runnables.utils import AddableDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from markgraph.build import Graph
+from markgraph.security.caller import Caller, thread_key
+from markgraph.state import Answer
+
+
+class Asked(BaseModel):
+    """What a client sends."""
+
+    model_config = ConfigDict(extra="forbid", title="Question")
+
+    question: Annotated[str, Field(min_length=1, max_length=8000, description="What you want to know.")]
+
+
+class Asking(NamedTuple):
+    """Who sends the request under way, and in which of their threads."""
+
+    caller: Caller
+    thread: str | None
+
+
+ASKING: ContextVar[Asking] = ContextVar("who sends the request under way")
+"""Set by the door. LangServe drops a modifier's config in /batch, and a client's config must not count."""
+
+
+def served(graph: Graph) -> Runnable[Any, Any]:
+    """Return `graph` as a runnable whose stream is made of pieces of one answer that add up to it.
+
+    A raw graph would stream every node's update, drafts included, before anything is checked.
+    Tokens of the draft are still there for who asks for events.
+    """
+    stateless = graph.copy(update={"checkpointer": None})
+
+    def chosen(config: RunnableConfig) -> tuple[Graph, RunnableConfig]:
+        caller, thread = ASKING.get(Asking(Caller(), None))
+        keys = {"caller": caller} | ({"thread_id": thread_key(caller, thread)} if thread else {})
+        return graph if thread else stateless, {**config, "configurable": keys}
+
+    def answer(questions: Iterator[Any], config: RunnableConfig) -> Iterator[AddableDict]:
+        for question in questions:
+            runs, its_config = chosen(config)
+            yield from _pieces(runs.invoke(_plain(question), its_config))
+
+    async def aanswer(questions: AsyncIterator[Any], config: RunnableConfig) -> AsyncIterator[AddableDict]:
+        async for question in questions:
+            runs, its_config = chosen(config)
+            for piece in _pieces(await runs.ainvoke(_plain(question), its_config)):
+                yield piece
+
+    # LangChain's annotation leaves out that a config is handed in to who asks for one.
+    generator: Any = RunnableGenerator[Any, Any](answer, aanswer, name=graph.get_name())  # type: ignore[arg-type]
+    return generator.with_types(output_type=Answer)  # type: ignore[no-any-return]
+
+
+def _plain(question: Any) -> dict[str, Any]:
+    asked = Asked.model_validate(question)
+    return asked.model_dump()
+
+
+def _pieces(answer: dict[str, Any]) -> Iterator[AddableDict]:
+    """Cut the answer into words, then give the rest at once."""
+    for word in re.findall(r"\s*\S+", answer["answer"]):
+        yield AddableDict({"answer": word})
+    yield AddableDict({key: value for key, value in answer.items() if key != "answer"})

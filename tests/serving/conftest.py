@@ -1,0 +1,63 @@
+"""A server on loopback, started as a person starts it, over a collection of its own."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import httpx
+import pytest
+
+STAND_INS = ("experiment=no_weights", "model=fake")
+PAY = "Within how many days must the customer pay an invoice?"
+ANSWER = "The customer shall pay each invoice within 30 days of receipt. [1]"
+
+
+@pytest.fixture(scope="session")
+def server_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ingest one document into a home for servers."""
+    folder = tmp_path_factory.mktemp("documents")
+    (folder / "terms.md").write_text(
+        "# Terms\n\nThe customer shall pay each invoice within 30 days of receipt.\n"
+    )
+    home = tmp_path_factory.mktemp("home")
+    command = [sys.executable, "-m", "markgraph.cli", "ingest", str(folder), "experiment=no_weights"]
+    subprocess.run(command, env=os.environ | {"MARKGRAPH_HOME": str(home)}, check=True, capture_output=True)
+    return home
+
+
+@pytest.fixture(scope="session")
+def server(server_home: Path) -> Iterator[str]:
+    """Start `markgraph serve` on a free port and return its address."""
+    command = [sys.executable, "-m", "markgraph.cli", "serve", "port=0", *STAND_INS]
+    environment = os.environ | {"MARKGRAPH_HOME": str(server_home)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield _address(process.stderr)
+        finally:
+            process.terminate()
+
+
+def _address(stderr: IO[str] | None) -> str:
+    assert stderr is not None
+    for line in stderr:
+        if "http://" in line:
+            address = line.split()[2].removesuffix("/qa/playground/")
+            wait_for(f"{address}/health")
+            return address
+    raise AssertionError("the server ended before it served")
+
+
+def wait_for(url: str, seconds: float = 60) -> None:
+    """Wait until `url` answers."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(url).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise AssertionError(f"{url} did not answer within {seconds} s")

@@ -1,0 +1,102 @@
+"""LangGraph Studio's server, asked by LangGraph's own client."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from langgraph_sdk import get_sync_client
+from langgraph_sdk.client import SyncLangGraphClient
+
+from tests.serving.conftest import ANSWER, PAY, wait_for
+
+ROOT = Path(__file__).parents[2]
+LANGGRAPH = Path(sys.executable).with_name("langgraph")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not LANGGRAPH.exists(), reason="needs the extra [studio]")]
+
+
+@pytest.fixture(scope="module")
+def studio(server_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start `langgraph dev` on a copy of langgraph.json, so that its files stay out of the project."""
+    folder = tmp_path_factory.mktemp("studio")
+    shutil.copy(ROOT / "langgraph.json", folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "MARKGRAPH_HOME": str(server_home),
+        "MARKGRAPH_OVERRIDES": "embedder=hash collection=no_weights model=fake",
+        "LANGSMITH_TRACING": "false",
+    }
+    command = [str(LANGGRAPH), "dev", "--no-browser", "--no-reload", "--port", str(port)]
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as process,
+    ):
+        try:
+            wait_for(f"http://127.0.0.1:{port}/ok", seconds=120)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def client(studio: str) -> Iterator[SyncLangGraphClient]:
+    with get_sync_client(url=studio, api_key=None) as client:
+        yield client
+
+
+def ask(client: SyncLangGraphClient, thread: str | None, graph: str = "qa", **options: Any) -> Any:
+    return client.runs.wait(thread, graph, input={"question": PAY}, **options)
+
+
+def test_serves_both_graphs(client: SyncLangGraphClient) -> None:
+    assert {assistant["graph_id"] for assistant in client.assistants.search()} == {"qa", "agent"}
+
+
+def test_answers_without_and_within_a_thread(client: SyncLangGraphClient) -> None:
+    assert ask(client, None)["answer"] == ANSWER
+    thread = client.threads.create()["thread_id"]
+    assert ask(client, thread)["answer"] == ANSWER
+    follow_up = client.runs.wait(thread, "qa", input={"question": "And what else?"})
+    assert follow_up["answer"] == ANSWER
+
+
+def test_a_client_cannot_make_itself_somebody_else(client: SyncLangGraphClient) -> None:
+    forged = {"subject": "boss", "roles": ["reader"]}
+    for options in ({"context": forged}, {"config": {"configurable": {"caller": forged}}}):
+        with pytest.raises(httpx.HTTPStatusError, match="Unknown configurable keys"):
+            ask(client, None, **options)
+
+
+def test_state_is_written_by_nodes_only(client: SyncLangGraphClient) -> None:
+    thread = client.threads.create()["thread_id"]
+    ask(client, thread)
+    with pytest.raises(httpx.HTTPStatusError, match="Forbidden"):
+        client.threads.update_state(thread, {"answer": "forged"})
+    for command in ({"goto": "respond"}, {"update": {"answer": "forged"}}):
+        with pytest.raises(httpx.HTTPStatusError, match="not allowed"):
+            client.runs.wait(thread, "qa", command=command)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", ["/info", "/docs", "/openapi.json", "/metrics", "/mcp/"])
+def test_routes_that_nobody_needs_are_closed(studio: str, path: str) -> None:
+    assert httpx.get(f"{studio}{path}").status_code in (401, 403, 404, 405)
+
+
+def test_the_studio_header_opens_nothing_for_other_sites(studio: str) -> None:
+    headers = {"x-auth-scheme": "langsmith", "origin": "https://evil.example"}
+    assert httpx.post(f"{studio}/threads", json={}, headers=headers).status_code in (401, 403)
+    page = {"origin": "https://smith.langchain.com"}
+    assert httpx.post(f"{studio}/threads", json={}, headers=page).status_code == 200
+
+
+def test_the_store_is_closed(studio: str) -> None:
+    search = {"namespace_prefix": []}
+    assert httpx.post(f"{studio}/store/items/search", json=search).status_code == 403
