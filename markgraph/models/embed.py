@@ -1,0 +1,99 @@
+"""Sentence embeddings on this machine."""
+
+import threading
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+
+from markgraph.models.source import resolve
+from markgraph.text import words
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class TransformerEmbeddings(Embeddings):
+    """Embeds with a BERT-like encoder: mean over the tokens, scaled to length 1 (Reimers & Gurevych 2019).
+
+    Weights are read at the first use, not before.
+    """
+
+    source: str
+    """Reference to the model's folder, as `markgraph.models.source.resolve` takes it."""
+    sha256: str | None = None
+    max_tokens: int = 256
+    """Longer texts are cut here, or at the model's own limit; MiniLM was trained on 256."""
+    batch_size: int = 32
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """Return what an index remembers: vectors of two names don't mix."""
+        return self.source
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Return one vector of length 1 for each text."""
+        vectors: dict[int, list[float]] = {}
+        # Texts of like length together: a batch is padded to its longest.
+        order = sorted(range(len(texts)), key=lambda at: len(texts[at]))
+        with self._lock:
+            for begin in range(0, len(order), self.batch_size):
+                batch = order[begin : begin + self.batch_size]
+                embedded = self._embed([texts[at] for at in batch]).tolist()
+                vectors |= zip(batch, embedded, strict=True)
+        return [vectors[at] for at in range(len(texts))]
+
+    def embed_query(self, text: str) -> list[float]:
+        """Return the vector of a question; this family embeds both sides alike."""
+        return self.embed_documents([text])[0]
+
+    def _embed(self, texts: list[str]) -> "torch.Tensor":
+        import torch
+
+        tokenizer, model = self._loaded
+        room = min(self.max_tokens, tokenizer.model_max_length)
+        batch = tokenizer(texts, padding=True, truncation=True, max_length=room, return_tensors="pt")
+        with torch.inference_mode():
+            hidden = model(**batch).last_hidden_state  # (b, l, d)
+        mask = batch["attention_mask"].unsqueeze(-1)  # (b, l, 1)
+        mean = (hidden * mask).sum(1) / mask.sum(1)  # (b, d)
+        return torch.nn.functional.normalize(mean, dim=-1)
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        from markgraph.models.weights import load_encoder
+
+        return load_encoder(resolve(self.source, self.sha256))
+
+
+@dataclass
+class HashEmbeddings(Embeddings):
+    """Embeds by hashing stems into buckets: no weights, always the same, good enough for tests.
+
+    Texts that share words are near; synonyms are not.
+    """
+
+    dimensions: int = 256
+
+    @property
+    def name(self) -> str:
+        """Return what an index remembers: vectors of two names don't mix."""
+        return f"hash-{self.dimensions}"
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Return one vector of length 1 for each text."""
+        return [self.embed_query(text) for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        """Return the vector of one text."""
+        vector = np.zeros(self.dimensions)
+        for word in words(text) or [text]:
+            bucket = int.from_bytes(blake2b(word.encode(), digest_size=4).digest(), "big")
+            vector[bucket % self.dimensions] += 1.0
+        scaled: list[float] = (vector / np.linalg.norm(vector)).tolist()
+        return scaled

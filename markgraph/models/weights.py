@@ -1,0 +1,176 @@
+"""Loads models with transformers, from local files only.
+
+Does not include: engines of our own, batching, quantised compute.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from safetensors import SafetensorError
+
+from markgraph.errors import UsageError, WeightsError
+from markgraph.models.source import cache_folder
+
+logger = logging.getLogger(__name__)
+
+DTYPES = ("auto", "float32", "bfloat16")
+_LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+
+def load_encoder(folder: Path) -> tuple[Any, Any]:
+    """Return (tokenizer, encoder in float32) from `folder`.
+
+    Raises:
+        WeightsError: there is no such model in `folder`.
+    """
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    with _quiet(), _loading(folder):
+        _refuse_kernels(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **_LOCAL)
+        model = AutoModel.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, attn_implementation="sdpa", **_LOCAL
+        )
+    return tokenizer, model.eval()
+
+
+def load_causal(weights: Path, dtype: str) -> tuple[Any, Any]:
+    """Return (tokenizer, causal language model).
+
+    Args:
+        weights: a folder with safetensors, or a GGUF file, which is dequantised once and kept in the cache.
+        dtype: `float32`, `bfloat16`, or `auto` (bfloat16 where this processor multiplies it natively).
+
+    Raises:
+        UsageError: `dtype` is something else.
+        WeightsError: there is no such model in `weights`, or no room to convert it.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if dtype not in DTYPES:
+        raise UsageError(f"model.engine.dtype is {dtype!r}. Allowed: {', '.join(DTYPES)}.")
+    folder = _converted(weights) if weights.suffix == ".gguf" else weights
+    with _quiet(), _loading(folder):
+        _refuse_kernels(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **_LOCAL)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, best_dtype() if dtype == "auto" else dtype),
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            **_LOCAL,
+        )
+    return tokenizer, model.eval()
+
+
+def best_dtype() -> str:
+    """Return `bfloat16` where matrix units make it faster than `float32` on this processor.
+
+    Elsewhere bfloat16 is 4 to 8 times slower than float32, so a wrong yes costs more than a wrong no.
+    """
+    flags = Path("/proc/cpuinfo")
+    known = flags.read_text(errors="replace").split() if flags.exists() else []
+    return "bfloat16" if "amx_bf16" in known or "avx512_bf16" in known else "float32"
+
+
+def _converted(gguf: Path) -> Path:
+    """Return a folder with the dequantised safetensors of `gguf`, made at the first call (about 15 s)."""
+    try:
+        return _find_or_convert(gguf)
+    except (OSError, SafetensorError) as error:  # the latter too when the disk is full
+        folder = cache_folder() / "converted"
+        raise WeightsError(
+            f"Could not convert {gguf} into {folder}: {error}. Free some space there and check the "
+            "permissions, or set MARKGRAPH_CACHE to another folder."
+        ) from error
+
+
+def _find_or_convert(gguf: Path) -> Path:
+    stat = gguf.stat()
+    key = sha256(f"{gguf.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
+    target = cache_folder() / "converted" / f"{gguf.stem}-{key}"
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if not target.exists():
+            logger.info("Converting %s to safetensors, once.", gguf.name)
+            _convert(gguf, target)
+    return target
+
+
+def _convert(gguf: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    draft = Path(f"{target}.converting")
+    shutil.rmtree(draft, ignore_errors=True)  # left by a killed process; the lock is ours
+    draft.mkdir()
+    try:
+        with _quiet(), _loading(gguf):
+            options = _LOCAL | {"gguf_file": gguf.name}
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **options)
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent,
+                quantization_config=GgufConfig(dequantize=True),
+                dtype=torch.float32,
+                **options,
+            )
+        model.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
+        draft.rename(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _refuse_kernels(folder: Path) -> None:
+    """Refuse a config that names kernels on a hub: transformers runs them, trusted or not."""
+
+    def check(settings: dict[str, Any]) -> dict[str, Any]:
+        for key, value in settings.items():
+            if "_implementation" in key and "/" in str(value):
+                raise ValueError(f"config.json asks for code from a hub, {key}={value}")
+        return settings
+
+    config = folder / "config.json"
+    if config.exists():
+        json.loads(config.read_text(encoding="utf-8"), object_hook=check)
+
+
+@contextmanager
+def _loading(place: Path) -> Iterator[None]:
+    """Raise `WeightsError` for what transformers says of files that it can't load."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        told = " ".join(str(error).split()).rstrip(".")
+        raise WeightsError(
+            f"Could not load the model in {place}: {told}. Allowed: a folder with config.json, a tokenizer "
+            "and safetensors, or a .gguf file, of an architecture that transformers knows. "
+            "Correct the source."
+        ) from error
+
+
+class _quiet:  # noqa: N801 -- reads as a statement
+    """Keeps transformers' own progress bars off the terminal for a while."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging as hub_logging
+
+        self._was_on = hub_logging.is_progress_bar_enabled()
+        hub_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *_: object) -> None:
+        from transformers.utils import logging as hub_logging
+
+        if self._was_on:
+            hub_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
