@@ -16,7 +16,7 @@ class Retrieve:
     """Asks the index with the caller's permissions, and checks each hit once more."""
 
     index: Index
-    k: int = 6
+    k: int = 12
     """How many passages."""
 
     def __call__(self, state: QAState, runtime: Runtime[Caller]) -> dict[str, Any]:

@@ -52,9 +52,12 @@ def rests_on(claims: list[CheckedClaim], evidence: list[Evidence]) -> bool:
 
     A draft can be true to its sources and still say nothing to the point.
     """
-    likely = {(found.passage, found.start) for found in evidence}
     supports = [claim["support"] for claim in claims if claim["support"]]
-    return any((support["passage"], support["start"]) in likely for support in supports)
+    return any(
+        support["passage"] == found.passage and support["start"] < found.end and found.start < support["end"]
+        for support in supports
+        for found in evidence
+    )
 
 
 def _plain(claim: Claim) -> CheckedClaim:

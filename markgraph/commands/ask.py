@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -15,6 +16,7 @@ from omegaconf import DictConfig
 from markgraph.build import Graph, build_graph
 from markgraph.commands.terminal import Draft, print_answer
 from markgraph.errors import ConfigError, UsageError
+from markgraph.retrieval.storage import storage_errors
 from markgraph.security.caller import Caller, thread_key
 
 REFUSED = 3
@@ -41,7 +43,10 @@ def run(config: DictConfig) -> int:
 def _ask(graph: Graph, caller: Caller, thread: RunnableConfig, config: DictConfig) -> dict[str, Any]:
     """Run the graph to its end, as often as a person's word is asked for."""
     start = _starting_point(graph, thread, config)
-    with Draft(show=config.output == "text", show_updates=config.debug.show_updates) as draft:
+    with (
+        storage_errors(Path(config.data_dir)),
+        Draft(show=config.output == "text", show_updates=config.debug.show_updates) as draft,
+    ):
         began = perf_counter()
         answer, asked = _run(graph, start, caller, thread, draft)
         while asked:
@@ -93,9 +98,12 @@ def _starting_point(graph: Graph, thread: RunnableConfig, config: DictConfig) ->
     if unfinished is not None and config.question in (None, unfinished):
         print(f"Going on with: {unfinished}", file=sys.stderr)  # noqa: T201
         return None
-    if not str(config.question).strip():
+    question = str(config.question)
+    if not question.strip():
         raise UsageError("The question is empty.")
-    return {"question": str(config.question)}
+    if not question.isascii() and question.encode(errors="replace").decode() != question:
+        raise UsageError("The question is not valid UTF-8. Check your terminal's encoding.")
+    return {"question": question}
 
 
 def _approval(asked: Any, configured: bool | None, draft: Draft) -> bool:

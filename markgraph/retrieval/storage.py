@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from markgraph.errors import StorageError
+from markgraph.errors import MarkError, StorageError
 
 
 @contextmanager
@@ -16,6 +16,8 @@ def storage_errors(path: Path) -> Iterator[None]:
 
     try:
         yield
+    except MarkError:  # DeniedError is a PermissionError, and so an OSError
+        raise
     except (OSError, sqlite3.Error, ChromaError) as error:
         full = "full" in str(error).lower() or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
         if full:
@@ -23,4 +25,4 @@ def storage_errors(path: Path) -> Iterator[None]:
                 f"The disk that holds {path} is full ({error}). What was stored before is intact: "
                 "free some space and run the same command again; it goes on where it stopped."
             ) from error
-        raise StorageError(f"Could not read or write {path}: {error}.") from error
+        raise StorageError(f"Could not read or write below {path}: {error}.") from error

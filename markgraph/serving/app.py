@@ -16,6 +16,7 @@ from markgraph.errors import (
 
 try:
     from fastapi import Depends, FastAPI, HTTPException, Request
+    from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse
     from langserve import add_routes
     from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -47,6 +48,7 @@ def create_app(graphs: Mapping[str, Graph], door: LocalDoor) -> FastAPI:
     app = FastAPI(title="MARK", version=version("markgraph"), docs_url=None, redoc_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL_NAMES))
     app.add_exception_handler(MarkError, _explain)
+    app.add_exception_handler(RequestValidationError, _explain_input)
 
     async def admitted(request: Request) -> None:
         """Let a request in as its caller's; this dependency stands before every route of a graph."""
@@ -83,3 +85,13 @@ async def _explain(_: Request, error: Exception) -> JSONResponse:
     """Answer with the error's own words."""
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
     return JSONResponse({"detail": str(error)}, status_code=status)
+
+
+async def _explain_input(_: Request, error: Exception) -> JSONResponse:
+    """Say what is wrong with a body, without sending it back: it may hold what JSON can't."""
+    problems = error.errors() if isinstance(error, RequestValidationError) else []
+    detail = [
+        {"loc": problem["loc"], "msg": problem["msg"]} if isinstance(problem, dict) else str(problem)
+        for problem in problems
+    ]
+    return JSONResponse({"detail": detail}, status_code=422)

@@ -7,11 +7,14 @@ from typing import Annotated, Any, NamedTuple
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableGenerator
 from langchain_core.runnables.utils import AddableDict
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from markgraph.build import Graph
 from markgraph.security.caller import Caller, thread_key
 from markgraph.state import Answer
+
+_HALF = re.compile("[\ud800-\udfff]")
+"""Halves of characters beyond the first 65,536, which JSON can hold."""
 
 
 class Asked(BaseModel):
@@ -20,6 +23,14 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", title="Question")
 
     question: Annotated[str, Field(min_length=1, max_length=8000, description="What you want to know.")]
+
+    @field_validator("question")
+    @classmethod
+    def is_text(cls, question: str) -> str:
+        """Refuse what says nothing, and half characters, which no tokenizer can read."""
+        if not question.strip() or _HALF.search(question):
+            raise ValueError("A question is text that says something.")
+        return question
 
 
 class Asking(NamedTuple):

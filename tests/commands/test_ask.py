@@ -85,6 +85,12 @@ def test_no_question_is_wrong_use(markgraph: Markgraph, arguments: list[str]) ->
     assert "question" in ran.err
 
 
+def test_a_question_that_is_not_utf_8_is_wrong_use(markgraph: Markgraph) -> None:
+    ran = markgraph("ask", "When is \udcff due?", *STAND_INS)
+    assert ran.code == 2
+    assert "UTF-8" in ran.err
+
+
 def test_an_unknown_model_names_those_there_are(markgraph: Markgraph) -> None:
     ran = markgraph("ask", PAY, "model=smolm2")
     assert ran.code == 2

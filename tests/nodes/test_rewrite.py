@@ -9,7 +9,8 @@ from markgraph.nodes.rewrite import leans_on_context
     "question",
     [
         "And to whom?", "Why?", "How long?", "Until when?", "What about processors?",
-        "Does it apply to banks?", "Who may waive this?", "Is that the maximum?", "But not for small firms?", "How high are they?",
+        "Does it apply to banks?", "Who may waive this?", "Is that the maximum?", "But not for small firms?",
+        "How high are they?",
     ],
 )  # fmt: skip
 def test_leans_on_what_was_said(question: str) -> None:

@@ -70,11 +70,13 @@ def test_the_stream_is_server_sent_events(server: str) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [{"input": {}}, {"input": {"question": ""}}, {"input": {"question": 3}}, {"input": "x"}, {}, [],
+    [{"input": {}}, {"input": {"question": ""}}, {"input": {"question": " "}}, {"input": {"question": 3}},
+     {"input": {"question": "\ud800"}}, {"input": "x"}, {}, [],
      {"input": {"question": PAY, "owner": "default:boss"}}, {"input": {"question": "x" * 9000}}],
 )  # fmt: skip
 def test_bad_input_is_a_422(server: str, body: object) -> None:
-    assert httpx.post(f"{server}/qa/invoke", json=body).status_code == 422
+    response = httpx.post(f"{server}/qa/invoke", content=json.dumps(body))
+    assert response.status_code == 422
 
 
 @pytest.mark.parametrize(
