@@ -6,9 +6,11 @@ Does not include: engines of our own, batching, quantised compute.
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from hashlib import sha256
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +118,7 @@ def _convert(gguf: Path, target: Path) -> None:
     shutil.rmtree(draft, ignore_errors=True)  # left by a killed process; the lock is ours
     draft.mkdir()
     try:
-        with _quiet(), _loading(gguf):
+        with _bars_for_people(), _quiet(), _loading(gguf):
             options = _LOCAL | {"gguf_file": gguf.name}
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **options)
             model = AutoModelForCausalLM.from_pretrained(
@@ -125,8 +127,9 @@ def _convert(gguf: Path, target: Path) -> None:
                 dtype=torch.float32,
                 **options,
             )
-        model.save_pretrained(draft)
-        tokenizer.save_pretrained(draft)
+        with _bars_for_people():
+            model.save_pretrained(draft)
+            tokenizer.save_pretrained(draft)
         draft.rename(target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -158,6 +161,11 @@ def _loading(place: Path) -> Iterator[None]:
             "and safetensors, or a .gguf file, of an architecture that transformers knows. "
             "Correct the source."
         ) from error
+
+
+def _bars_for_people() -> AbstractContextManager[object]:
+    """Let transformers draw its progress bars on a terminal, and nowhere else."""
+    return nullcontext() if sys.stderr.isatty() else redirect_stderr(StringIO())
 
 
 class _quiet:  # noqa: N801 -- reads as a statement
