@@ -1,5 +1,5 @@
 # `make help` lists the targets. Each one sets up what it needs, in .venv, with plain pip.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 QUESTION ?= Within how many hours must a personal data breach be notified to the supervisory authority?
@@ -30,7 +30,7 @@ serve: $(VENV)/dev.stamp  ## Serve the graphs at http://127.0.0.1:8000.
 	$(BIN)/markgraph serve
 
 studio: $(VENV)/dev.stamp  ## Start LangGraph Studio's server.
-	$(BIN)/langgraph dev --no-browser
+	LANGGRAPH_CLI_NO_ANALYTICS=1 $(BIN)/langgraph dev --no-browser
 
 browser:  ## Install a Chromium for the browser tests (Debian, needs root).
 	command -v chromium || (apt-get update && apt-get install -y --no-install-recommends chromium)

@@ -18,7 +18,7 @@ from markgraph.retrieval.chunk import Chunker
 from markgraph.retrieval.corpora import Corpus
 from markgraph.retrieval.ledger import Ledger
 from markgraph.retrieval.types import Index
-from markgraph.security.caller import Caller
+from markgraph.security.caller import Caller, check_readers
 from markgraph.state import IngestReport, IngestRequest, IngestState
 
 AUTHORIZE_WRITER = partial(Authorize, role="writer")
@@ -36,6 +36,7 @@ def build(
     batch_size: int = 8,
 ) -> IngestGraph:
     """Return the compiled graph. Not a checkpointer but the ledger lets an interrupted run go on."""
+    readers = check_readers(readers)
     chunker = chunker or Chunker()
     settings = f"{chunker!r} {sorted(readers)!r}"
     graph = StateGraph(IngestState, Caller, input_schema=IngestRequest, output_schema=IngestReport)

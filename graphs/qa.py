@@ -4,8 +4,8 @@ authorize, route, rewrite, retrieve, compress, generate, validate; then respond,
 quote the sources, or refuse.
 """
 
-from collections.abc import Callable, Mapping
-from itertools import pairwise
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
@@ -63,29 +63,47 @@ def build(
     add(graph, "quote", quote())
     add(graph, "respond", respond)
     add(graph, "refuse", refuse)
-    connect(graph, max_attempts)
+    connect(graph, routed=route is not None, compressed=compress is not None, max_attempts=max_attempts)
     return graph.compile(checkpointer=checkpointer, name="qa")
 
 
-def connect(graph: StateGraph[QAState, Caller, Question, Answer], max_attempts: int) -> None:
-    """Draw the edges; they close around stages that were left out."""
-
-    def after_retrieve(state: QAState) -> str:
-        return writer if state["passages"] else "refuse"
-
-    def after_validate(state: QAState) -> str:
-        if not state["evidence"]:
-            return "refuse"
-        if state["verdict"]["grounded"]:
-            return "respond"
-        return "generate" if state["attempts"] < max_attempts else "quote"
-
-    reading = [stage for stage in ("authorize", "route", "rewrite", "retrieve") if stage in graph.nodes]
-    writer, *rest = [stage for stage in ("compress", "generate", "validate") if stage in graph.nodes]
-    for before, after in [*pairwise([START, *reading]), *pairwise([writer, *rest])]:
-        graph.add_edge(before, after)
-    graph.add_conditional_edges("retrieve", after_retrieve, [writer, "refuse"])
-    graph.add_conditional_edges("validate", after_validate, ["respond", "generate", "quote", "refuse"])
+def connect(
+    graph: StateGraph[QAState, Caller, Question, Answer], *, routed: bool, compressed: bool, max_attempts: int
+) -> None:
+    """Draw the edges; they close around a stage that was left out."""
+    writer = "compress" if compressed else "generate"
+    graph.add_edge(START, "authorize")
+    graph.add_edge("authorize", "route" if routed else "rewrite")
+    if routed:
+        graph.add_edge("route", "rewrite")
+    graph.add_edge("rewrite", "retrieve")
+    graph.add_conditional_edges("retrieve", after_retrieve, {"found": writer, "nothing found": "refuse"})
+    if compressed:
+        graph.add_edge("compress", "generate")
+    graph.add_edge("generate", "validate")
+    graph.add_conditional_edges("validate", partial(after_validate, max_attempts=max_attempts), VERDICTS)
     graph.add_edge("quote", "respond")
     graph.add_edge("respond", END)
     graph.add_edge("refuse", END)
+
+
+VERDICTS: dict[Hashable, str] = {
+    "supported": "respond",
+    "once more": "generate",
+    "failed too often": "quote",
+    "no evidence": "refuse",
+}
+
+
+def after_retrieve(state: QAState) -> str:
+    """Tell whether there is anything to answer from."""
+    return "found" if state["passages"] else "nothing found"
+
+
+def after_validate(state: QAState, max_attempts: int) -> str:
+    """Tell what the draft has earned."""
+    if not state["evidence"]:
+        return "no evidence"
+    if state["verdict"]["grounded"]:
+        return "supported"
+    return "once more" if state["attempts"] < max_attempts else "failed too often"

@@ -1,14 +1,9 @@
-"""The graphs that `langgraph.json` names, built at import: the only module that may.
+"""The graphs that `langgraph.json` names, built at import: the only module of graphs that may.
 
 MARKGRAPH_OVERRIDES holds Hydra overrides for them, as on a command line: `model=fake embedder=hash`.
 """
 
-import os
-import shlex
+from markgraph.build import load_graph, server_overrides
 
-from markgraph.build import load_graph
-
-_OVERRIDES = shlex.split(os.environ.get("MARKGRAPH_OVERRIDES", ""))
-
-qa = load_graph("qa", _OVERRIDES)
-agent = load_graph("agent", _OVERRIDES)
+qa = load_graph("qa", server_overrides(auth=False))
+agent = load_graph("agent", server_overrides(auth=False))

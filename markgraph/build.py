@@ -1,5 +1,7 @@
 """Composes conf/ and builds graphs by name: the one door in."""
 
+import os
+import shlex
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_args, get_type_hints
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
@@ -22,23 +24,45 @@ from markgraph.config_errors import check_settings, explain, locate, nearest
 from markgraph.errors import ConfigError, MarkError
 from markgraph.security.caller import Caller
 
-CONFIG_MODULE = "markgraph.conf"
-SERVICES = ("embedder", "model", "index", "ledger", "corpus", "checkpoint")
-"""What several nodes share. Each is made at most once, when something first asks for it."""
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langgraph.checkpoint.base import BaseCheckpointSaver
 
+    from markgraph.retrieval.corpora import Corpus
+    from markgraph.retrieval.dense import Embedder
+    from markgraph.retrieval.ledger import Ledger
+    from markgraph.retrieval.types import Index
+
+CONFIG_MODULE = "markgraph.conf"
 Graph = CompiledStateGraph[Any, Any, Any, Any]
+
+
+class Services(TypedDict, total=False):
+    """Objects to build a graph with, instead of those that its config describes."""
+
+    embedder: "Embedder"
+    """Makes vectors of texts: a LangChain `Embeddings` with a `name`."""
+    model: "BaseChatModel"
+    index: "Index"
+    ledger: "Ledger"
+    corpus: "Corpus"
+    checkpoint: "BaseCheckpointSaver[Any] | None"
+    """Where threads are kept."""
+
+
+SERVICES = tuple(Services.__annotations__)
+"""What several nodes share. Each is made at most once, when something first asks for it."""
 _HYDRA_LOCK = threading.Lock()
 _MAKING: ContextVar["_Services"] = ContextVar("services of the graph under construction")
 
 
-def load_graph(name: str, overrides: Sequence[str] = (), **services: Any) -> Graph:
+def load_graph(name: str, overrides: Sequence[str] = (), **services: Unpack[Services]) -> Graph:
     """Compose the config of graph `name` and build it.
 
     Args:
-        name: a file of `conf/graph/`: `qa` or `agent`.
+        name: a file of `conf/graph/`: `qa`, `agent`, or `ingest` (with `["path=FOLDER"]`).
         overrides: Hydra overrides, for example `["graph.retrieve.k=8", "model=fake"]`.
-        services: objects to use instead of the configured `embedder`, `model`, `index`, ...; the
-            configured one is then never made. `checkpoint=` takes any checkpointer.
+        services: objects to use instead of the configured ones, which are then never made.
 
     Raises:
         ConfigError: an override names what does not exist, or a service is unknown.
@@ -58,7 +82,7 @@ def compose(job: str, overrides: Sequence[str] = ()) -> DictConfig:
         raise explain(error, _compose(job, ())) from error
 
 
-def build_graph(config: DictConfig, **services: Any) -> Graph:
+def build_graph(config: DictConfig, **services: Unpack[Services]) -> Graph:
     """Build `config.graph`, each service once; `services` take the place of configured ones.
 
     A service that the graph has no use for is not made.
@@ -101,10 +125,19 @@ def _sharing(config: DictConfig, own: str | None = None) -> DictConfig:
     return config
 
 
-def caller_from(job: str) -> Caller:
+def caller_from(job: str, overrides: Sequence[str] = ()) -> Caller:
     """Return the caller that the config of `job` takes the person at this machine for."""
-    caller: Caller = _instantiate(compose(job), "auth").caller
+    caller: Caller = _instantiate(compose(job, overrides), "auth").caller
     return caller
+
+
+def server_overrides(*, auth: bool) -> list[str]:
+    """Return the overrides in MARKGRAPH_OVERRIDES that are about `auth`, or those that are not.
+
+    LangGraph Server builds graphs at import, and has no command line that we could read.
+    """
+    overrides = shlex.split(os.environ.get("MARKGRAPH_OVERRIDES", ""))
+    return [override for override in overrides if override.startswith("auth") is auth]
 
 
 @lru_cache(maxsize=128)
@@ -143,7 +176,8 @@ def _refuse_missing_stages(config: DictConfig) -> None:
         raise ConfigError(f"graph._target_ is {target!r}, which is no function that can be imported.")
     hints = get_type_hints(builder)
     optional = [name for name in hints if NoneType in get_args(hints[name])]
+    stages = [name for name in optional if "Callable" in str(hints[name])]
     for name, value in settings.items():
         if value is None and name in hints and name not in optional:
-            able = ", ".join(f"graph.{each}" for each in optional)
-            raise ConfigError(f"graph.{name} can't be left out. What can: {able}.")
+            able = ", ".join(f"graph.{each}" for each in stages) or "none of this graph's"
+            raise ConfigError(f"graph.{name} can't be left out. Stages that can: {able}.")

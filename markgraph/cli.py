@@ -5,20 +5,28 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from importlib.metadata import version
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """A verb of the command line."""
+
+    line: str
+    """What it does, in one line."""
+    job: str
+    """Its primary config, `conf/JOB.yaml`, and its module, `markgraph.commands.JOB`."""
+    words: str | None
+    """What the first words, before any option, are the value of."""
+
 
 VERBS = {
-    "ask": "Ask a question over the documents you may read; get a cited and checked answer.",
-    "ingest": "Index documents: a folder, a file, or a corpus such as corpus=eu_law.",
-    "graph": "Draw a graph as Mermaid, or as a picture with png=FILE.",
-    "serve": "Serve the graphs over HTTP with LangServe, playground included.",
+    "ask": Verb("Ask a question over the documents you may read; get a checked answer.", "ask", "question"),
+    "ingest": Verb("Index documents: a folder, a file, or a corpus such as corpus=eu_law.", "ingest", "path"),
+    # Not conf/graph.yaml: that name is the config group's.
+    "graph": Verb("Draw a graph as Mermaid, or as a picture with png=FILE.", "draw", "graph"),
+    "serve": Verb("Serve a graph over HTTP with LangServe, playground included.", "serve", None),
 }
-CONFIGS = {"graph": "draw"}
-"""Primary configs that are named unlike their verb: `graph` is a config group."""
-BARE_WORDS = {"ask": "question", "ingest": "path", "graph": "graph"}
-"""What the first words of a command line, before any option, are the value of."""
-
 _OVERRIDE = re.compile(r"^(?:[+~]{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
 INTERRUPTED = 130
 
@@ -44,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def usage() -> str:
     """Return the overview of all verbs."""
-    verbs = "\n".join(f"  {verb:8} {line}" for verb, line in VERBS.items())
+    verbs = "\n".join(f"  {name:8} {verb.line}" for name, verb in VERBS.items())
     return (
         "Usage: markgraph VERB [WORDS] [KEY=VALUE ...]\n\n"
         f"{verbs}\n\n"
@@ -67,7 +75,8 @@ def overrides_of(verb: str, arguments: Sequence[str]) -> list[str]:
         return rest
     text = " ".join(arguments[:words])
     value = text if verb == "graph" else quoted(text)
-    return [f"{BARE_WORDS[verb]}={value}", *rest] if verb in BARE_WORDS else [text, *rest]
+    key = VERBS[verb].words
+    return [f"{key}={value}" if key else text, *rest]
 
 
 def quoted(text: str) -> str:
@@ -81,27 +90,32 @@ def quoted(text: str) -> str:
 
 def _guarded(verb: str, arguments: Sequence[str]) -> int:
     """Run a verb; whatever goes wrong becomes one message and an exit code."""
-    from markgraph.commands.hydra_app import run_app
-    from markgraph.errors import MarkError
-
     try:
-        return run_app(verb, CONFIGS.get(verb, verb), overrides_of(verb, arguments))
-    except MarkError as error:
-        return _fail(str(error), error.exit_code)
+        return _run_verb(verb, arguments)
     except SystemExit as end:  # Hydra's help, and its complaints about options
         return int(end.code or 0)
     except KeyboardInterrupt:
-        return _fail(
-            "Interrupted. What was finished is kept; the same command goes on from there.", INTERRUPTED
-        )
+        return _fail("Interrupted. What was finished is kept.", INTERRUPTED)
     except BrokenPipeError:
         # The reader went away (`| head`): not an error, and nothing may be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
 
 
+def _run_verb(verb: str, arguments: Sequence[str]) -> int:
+    from markgraph.commands.hydra_app import run_app
+    from markgraph.errors import MarkError
+
+    try:
+        return run_app(verb, VERBS[verb].job, overrides_of(verb, arguments))
+    except MarkError as error:
+        return _fail(str(error), error.exit_code)
+
+
 def _nearest(verb: str) -> str:
-    return import_module("markgraph.config_errors").nearest(verb, VERBS)  # type: ignore[no-any-return]
+    from markgraph.config_errors import nearest
+
+    return nearest(verb, VERBS)
 
 
 def _fail(message: str, code: int) -> int:

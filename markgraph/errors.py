@@ -29,6 +29,10 @@ class EmptyIndexError(UsageError):
     """A question was asked before any document was ingested."""
 
 
+class ApprovalNeededError(UsageError):
+    """The run stopped for a person's word, and this door has no way to give it."""
+
+
 class DeniedError(MarkError, PermissionError):
     """The caller may not do this."""
 

@@ -154,6 +154,8 @@ class QAState(Question, Answer, Owned):
     """The draft's sentences after validation, or the quoted sentences that replaced them."""
     evidence: list[Support]
     """Sentences of the passages, the likeliest answer to the question first."""
+    done: list[str]
+    """What tools have changed in this turn, in their own words."""
     attempts: int
     """How often the model has been asked in this turn."""
     history: Annotated[list[Turn], operator.add]

@@ -23,6 +23,7 @@ def fresh_turn() -> dict[str, Any]:
         "model": "",
         "verdict": {"grounded": False, "score": 0.0, "unsupported": []},
         "attempts": 0,
+        "done": [],
         "usage": {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0},
     }
 

@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.prebuilt import ToolNode
 
+from markgraph.nodes.approve import has_side_effects
 from markgraph.state import AgentState, Passage
 
 
@@ -55,7 +56,21 @@ class CallTools:
         ]
         known = {(passage["source"], passage["start"]) for passage in state["passages"]}
         fresh = [passage for passage in found if (passage["source"], passage["start"]) not in known]
-        return {"messages": [*ran, *refusals], "passages": [*state["passages"], *fresh], "declined": []}
+        return {
+            "messages": [*ran, *refusals],
+            "passages": [*state["passages"], *fresh],
+            "declined": [],
+            "done": [*state["done"], *self._changes(ran)],
+        }
+
+    def _changes(self, ran: list[AnyMessage]) -> list[str]:
+        """Return what the tools with side effects say they did."""
+        changing = {tool.name for tool in self.tools if has_side_effects(tool)}
+        return [
+            f"{message.name}: {message.text}"
+            for message in ran
+            if isinstance(message, ToolMessage) and message.name in changing and message.status != "error"
+        ]
 
 
 def passages_of(message: ToolMessage) -> list[Passage]:

@@ -50,9 +50,14 @@ class Generate:
         return {
             "draft": reply.text,
             "attempts": state["attempts"] + 1,
-            "model": str(reply.response_metadata.get("model_name", "")),
+            "model": model_name(self.model, reply),
             "usage": add_usage(state["usage"], reply),
         }
+
+
+def model_name(model: BaseChatModel, reply: BaseMessage) -> str:
+    """Return what the model calls itself, or else what its class is called."""
+    return str(reply.response_metadata.get("model_name") or type(model).__name__)
 
 
 def add_usage(spent: Usage, reply: BaseMessage) -> Usage:

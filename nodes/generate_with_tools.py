@@ -10,7 +10,8 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemM
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
-from markgraph.nodes.generate import add_usage
+from markgraph.errors import ConfigError
+from markgraph.nodes.generate import add_usage, model_name
 from markgraph.state import AgentState
 
 INSTRUCTIONS = (
@@ -28,6 +29,10 @@ class GenerateWithTools:
     instructions: str = INSTRUCTIONS
     max_steps: int = 6
     """The model is asked at most so often in a turn."""
+
+    def __post_init__(self) -> None:
+        if self.max_steps < 1:
+            raise ConfigError(f"GenerateWithTools.max_steps is {self.max_steps}; allowed: 1 or more.")
 
     def __call__(self, state: AgentState) -> dict[str, Any]:
         """Return the model's message, and its text as the draft."""
@@ -62,6 +67,6 @@ class GenerateWithTools:
             "messages": [*asked, reply],
             "draft": reply.text,
             "attempts": state["attempts"] + 1,
-            "model": str(reply.response_metadata.get("model_name", "")),
+            "model": model_name(self.model, reply),
             "usage": add_usage(state["usage"], reply),
         }

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from markgraph.nodes.respond import turn_of
+from markgraph.nodes.respond import changes, turn_of
 from markgraph.state import GENERAL, QAState
 
 REFUSAL = "I can't answer this: no passage in the documents that you may read supports an answer."
@@ -10,11 +10,12 @@ REFUSAL = "I can't answer this: no passage in the documents that you may read su
 
 def refuse(state: QAState) -> dict[str, Any]:
     """Refuse, and say so. What the model may have written is not repeated."""
+    answer = REFUSAL + changes(state)
     return {
-        "answer": REFUSAL,
+        "answer": answer,
         "refused": True,
         "citations": [],
         "domain": state.get("domain", GENERAL),
         "verdict": state["verdict"] | {"grounded": False, "score": 0.0},
-        "history": [turn_of(state, REFUSAL)],
+        "history": [turn_of(state, answer)],
     }

@@ -16,7 +16,7 @@ def respond(state: QAState) -> dict[str, Any]:
     for claim in state["claims"]:
         mark = _cite(claim, state["passages"], citations)
         sentences.append(f"{_ENUMERATOR.sub('', claim['text'])} [{mark}]")
-    answer = " ".join(sentences)
+    answer = " ".join(sentences) + changes(state)
     return {
         "answer": answer,
         "refused": False,
@@ -26,11 +26,22 @@ def respond(state: QAState) -> dict[str, Any]:
     }
 
 
+def changes(state: QAState) -> str:
+    """Return a note about what tools have changed; nobody should have to guess."""
+    return f"\n\nDone: {' '.join(state['done'])}" if state["done"] else ""
+
+
 def turn_of(state: QAState, answer: str) -> Turn:
     """Return what the thread remembers of this turn."""
     return Turn(
         question=state["question"], standalone=state["standalone"], topic=state["topic"], answer=answer
     )
+
+
+def place_of(passage: Passage) -> str:
+    """Return document and section, as a person would look them up."""
+    sections = [section for section in passage["heading"] if section != passage["title"]]
+    return " › ".join((passage["title"], *sections))
 
 
 def _cite(claim: CheckedClaim, passages: list[Passage], citations: list[Citation]) -> int:
@@ -47,7 +58,7 @@ def _cite(claim: CheckedClaim, passages: list[Passage], citations: list[Citation
         Citation(
             mark=len(citations) + 1,
             source=passage["source"],
-            title=passage["title"],
+            title=place_of(passage),
             quote=support["quote"],
             start=start,
             end=passage["start"] + support["end"],

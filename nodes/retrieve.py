@@ -5,7 +5,7 @@ from typing import Any
 
 from langgraph.runtime import Runtime
 
-from markgraph.errors import EmptyIndexError
+from markgraph.errors import ConfigError, EmptyIndexError
 from markgraph.retrieval.types import Hit, Index
 from markgraph.security.caller import Caller, caller_of, may_read
 from markgraph.state import Passage, QAState
@@ -18,6 +18,10 @@ class Retrieve:
     index: Index
     k: int = 12
     """How many passages."""
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ConfigError(f"Retrieve.k is {self.k}; allowed: 1 or more.")
 
     def __call__(self, state: QAState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return the passages, best first.

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from markgraph.cli import CONFIGS, VERBS, overrides_of, quoted, run, usage
+from markgraph.cli import VERBS, overrides_of, quoted, run, usage
 
 HEAVY = {"torch", "transformers", "langchain_community", "chromadb", "langgraph"}
 NO_WEIGHTS = ["model=fake", "experiment=no_weights"]
@@ -19,7 +19,7 @@ NO_WEIGHTS = ["model=fake", "experiment=no_weights"]
 def test_help_gives_each_verb_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     assert capsys.readouterr().out == usage() + "\n"
-    for verb, line in VERBS.items():
+    for verb, (line, *_) in VERBS.items():
         assert f"  {verb:8} {line}\n" in usage()
         assert len(line) < 90
 
@@ -27,7 +27,7 @@ def test_help_gives_each_verb_one_line(capsys: pytest.CaptureFixture[str]) -> No
 def test_every_primary_config_has_a_verb_or_is_for_import() -> None:
     conf = Path(__file__).parents[1] / "conf"
     primaries = {file.stem for file in conf.glob("*.yaml")} - {"base", "embed"}
-    assert {CONFIGS.get(verb, verb) for verb in VERBS} == primaries
+    assert {verb.job for verb in VERBS.values()} == primaries
 
 
 def test_no_argument_is_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,7 +15,7 @@ import yaml
 from omegaconf import DictConfig
 
 from markgraph.build import Graph, build_graph, compose, load_graph
-from markgraph.cli import CONFIGS, overrides_of, run
+from markgraph.cli import VERBS, overrides_of, run
 from markgraph.errors import ConfigError
 from markgraph.models.embed import HashEmbeddings
 from markgraph.models.fake import FakeChatModel
@@ -117,9 +116,9 @@ def test_config_opens_with_a_command_that_composes_and_uses_it(file: Path, offli
         program, verb, *arguments = shlex.split(command)
         assert program == "markgraph"
         words = ["When is payment due?" if word == "..." else word for word in arguments]
-        config = compose(CONFIGS.get(verb, verb), overrides_of(verb, words))
+        config = compose(VERBS[verb].job, overrides_of(verb, words))
         if file.parent == CONF:
-            assert CONFIGS.get(verb, verb) == file.stem
+            assert VERBS[verb].job == file.stem
         else:
             assert holds(config, file)
 
@@ -151,7 +150,7 @@ MISTAKES = {
         "Did you mean 'graph.retrieve.k'?",
     ),
     "graph.retrieve.kk=8": ("'graph.retrieve.kk'", "Allowed: graph.retrieve.k.", "mean 'graph.retrieve.k'?"),
-    "modle=fake": ("'modle'", "index, model", "Did you mean 'model'?"),
+    "modle=fake": ("'modle'", "embedder, graph, index, ", "Did you mean 'model'?"),
     "model=smolm2": ("model=smolm2", "Allowed: fake, smollm2", "Did you mean 'smollm2'?"),
     "+graph.retrieve.nope=1": ("'graph.retrieve.nope'", "Allowed: graph.retrieve.k.", "'graph.retrieve.k'?"),
     "+index.dept=1": ("'index.dept'", "index.depth, index.parts", "Did you mean 'index.depth'?"),
@@ -221,7 +220,7 @@ def test_a_service_is_made_once_and_shared_by_the_index_and_the_nodes(tmp_path: 
     CountedEmbeddings.made.clear()
     (tmp_path / "terms.md").write_text("# Terms\n\nPayment is due within 30 days of the invoice.\n", "utf-8")
     counted = ["embedder=hash", f"embedder._target_={__name__}.CountedEmbeddings"]
-    writer = replace(reader, roles=("reader", "writer"))
+    writer = Caller(reader.subject, ("reader", "writer"))
     build("ingest", tmp_path / "terms.md", *counted).invoke({"limit": None}, context=writer)
     assert len(CountedEmbeddings.made) == 1
     load_graph("qa", ["model=fake", *counted]).invoke({"question": "When is payment due?"}, context=reader)

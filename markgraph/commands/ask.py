@@ -10,28 +10,29 @@ from typing import Any
 from hydra.utils import instantiate
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from omegaconf import DictConfig
 
 from markgraph.build import Graph, build_graph
+from markgraph.commands.checks import OUTPUTS, check_choice
 from markgraph.commands.terminal import Draft, print_answer
-from markgraph.errors import ConfigError, UsageError
+from markgraph.errors import UsageError
 from markgraph.retrieval.storage import storage_errors
 from markgraph.security.caller import Caller, thread_key
 
 REFUSED = 3
-OUTPUTS = ("text", "json")
 
 
 def run(config: DictConfig) -> int:
     """Ask `config.question`, print the answer, and return 0, or 3 for a refusal."""
-    if config.output not in OUTPUTS:
-        raise ConfigError(f"Config 'output' has value {config.output!r}. Allowed: {', '.join(OUTPUTS)}.")
+    check_choice(config, "output", OUTPUTS)
+    check_choice(config, "approve", (None, True, False))
     graph = build_graph(config)
     caller: Caller = instantiate(config.auth, _convert_="all").caller
     thread: RunnableConfig = {"configurable": {"thread_id": thread_key(caller, str(config.thread))}}
     if not config.thread:
-        graph = graph.copy(update={"checkpointer": None})
+        graph = graph.copy(update={"checkpointer": InMemorySaver()})
     answer = _ask(graph, caller, thread, config)
     if config.output == "json":
         print(json.dumps(answer, ensure_ascii=False))  # noqa: T201
@@ -69,15 +70,17 @@ def _run(
         start,
         thread,
         context=caller,
-        stream_mode=["messages", "updates", "values"],
+        stream_mode=["messages", "tasks", "updates", "values"],
         durability="sync" if graph.checkpointer else None,
     )
     for mode, part in stream:
         if mode == "messages" and isinstance(part[0], AIMessageChunk):
             draft.token(part[0].text)
+        elif mode == "tasks" and "input" in part:
+            draft.step(part["name"])
         elif mode == "updates":
             asked = part["__interrupt__"][0].value if "__interrupt__" in part else asked
-            draft.step(part)
+            draft.update(part)
         elif mode == "values":
             answer = {key: part[key] for key in graph.output_channels if key in part}
     return answer, asked
@@ -109,12 +112,12 @@ def _starting_point(graph: Graph, thread: RunnableConfig, config: DictConfig) ->
 def _approval(asked: Any, configured: bool | None, draft: Draft) -> bool:
     """Return whether the tools in `asked` may run."""
     if configured is not None:
-        return bool(configured)
+        return configured
     calls = "; ".join(f"{call['tool']}({json.dumps(call['args'])})" for call in asked["calls"])
     if not sys.stdin.isatty():
         raise UsageError(
-            f"The run waits for your word on {calls}. Go on with approve=true or approve=false "
-            "and the same thread."
+            f"The run waits for your word on {calls}. Name a thread (thread=NAME), and go on in it with "
+            "approve=true or approve=false."
         )
     draft.clear()
     return input(f"May this run? {calls} [y/N] ").strip().lower() in ("y", "yes")

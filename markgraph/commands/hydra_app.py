@@ -7,19 +7,14 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from markgraph.build import compose
 from markgraph.config_errors import explain
-
-MODULES = {
-    "ask": "markgraph.commands.ask",
-    "ingest": "markgraph.commands.ingest",
-    "graph": "markgraph.commands.draw",
-    "serve": "markgraph.commands.serve",
-}
 
 
 def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
@@ -41,8 +36,11 @@ def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
 
     def task(config: DictConfig) -> None:
         logging.basicConfig(level=config.get("debug", {}).get("log_level", "WARNING"))
+        logging.getLogger("pypdf").setLevel(logging.ERROR)  # it warns about every flaw of every file
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            print(f"[{HydraConfig.get().job.override_dirname}]", file=sys.stderr)  # noqa: T201
         try:
-            codes.append(import_module(MODULES[verb]).run(config))
+            codes.append(import_module(f"markgraph.commands.{job}").run(config))
         except BaseException as fault:  # Hydra would print it as its own
             faults.append(fault)
 

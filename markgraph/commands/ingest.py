@@ -10,14 +10,19 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from markgraph.build import Graph, build_graph
+from markgraph.commands.checks import OUTPUTS, check_choice, check_number
 from markgraph.errors import UsageError
 from markgraph.security.caller import Caller
 
 SOME_FAILED = 1
+SHOWN = 3
+"""How many skipped files are named; output=json names all."""
 
 
 def run(config: DictConfig) -> int:
     """Ingest the corpus, print a report, and return 0, or 1 when a document could not be read."""
+    check_choice(config, "output", OUTPUTS)
+    check_number(config, "limit", 1, 10**9, optional=True)
     if "path" in config.corpus and config.corpus.path is None:
         raise UsageError("Say what to ingest: markgraph ingest FOLDER, or markgraph ingest corpus=eu_law")
     caller: Caller = instantiate(config.auth, _convert_="all").caller
@@ -51,6 +56,7 @@ def _print(report: dict[str, Any]) -> None:
     counts = [f"{len(report[what])} {what}" for what in ("added", "changed", "removed", "failed")]
     print(f"{', '.join(counts)}, {report['unchanged']} unchanged; {report['chunks']} chunks written.")  # noqa: T201
     if report["skipped"]:
-        print(f"{len(report['skipped'])} files of other kinds were skipped.")  # noqa: T201
+        names = ", ".join(report["skipped"][:SHOWN]) + (", ..." if len(report["skipped"]) > SHOWN else "")
+        print(f"Skipped, of other kinds: {len(report['skipped'])} ({names}).")  # noqa: T201
     for failure in report["failed"]:
         print(f"failed: {failure['reason']}", file=sys.stderr)  # noqa: T201

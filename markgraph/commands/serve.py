@@ -2,17 +2,20 @@
 
 import socket
 import sys
+from contextlib import suppress
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from markgraph.build import build_graph
+from markgraph.commands.checks import check_number
 from markgraph.errors import MissingExtraError, UsageError
 from markgraph.security.doors import LocalDoor
 
 
 def run(config: DictConfig) -> int:
     """Serve until interrupted."""
+    check_number(config, "port", 0, 65535)
     door: LocalDoor = instantiate(config.auth, _convert_="all")
     door.check_host(config.host)
     try:
@@ -28,7 +31,8 @@ def run(config: DictConfig) -> int:
     where = f"http://{config.host}:{listener.getsockname()[1]}"
     print(f"MARK serves {where}/{name}/playground/ (Ctrl-C stops it)", file=sys.stderr)  # noqa: T201
     server = uvicorn.Server(uvicorn.Config(app, log_level=config.debug.log_level.lower()))
-    server.run(sockets=[listener])
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
     return 0
 
 

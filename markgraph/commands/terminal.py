@@ -10,18 +10,17 @@ from rich.live import Live
 from rich.text import Text
 
 STEPS = {
-    "authorize": "choosing an expert",
-    "route": "understanding the question",
-    "rewrite": "searching",
-    "retrieve": "choosing what to read",
-    "compress": "writing",
-    "generate": "checking against the sources",
-    "validate": "deciding",
+    "route": "choosing an expert",
+    "rewrite": "understanding the question",
+    "retrieve": "searching",
+    "compress": "choosing what to read",
+    "generate": "writing",
+    "validate": "checking against the sources",
     "quote": "quoting the sources",
-    "approve": "using tools",
-    "call_tools": "writing",
+    "approve": "waiting for your word",
+    "call_tools": "using tools",
 }
-"""What goes on after each node."""
+"""What goes on in each node."""
 
 
 class Draft:
@@ -56,15 +55,17 @@ class Draft:
         self._text += text
         self._render()
 
-    def step(self, update: dict[str, Any]) -> None:
-        """Show what comes after the node that has just ended."""
-        for node, written in update.items():
-            self._step = STEPS.get(node, self._step)
-            if node == "validate":
-                self._text = ""
-            if self._show_updates:
-                print(json.dumps({node: written}, default=str), file=sys.stderr)  # noqa: T201
+    def step(self, node: str) -> None:
+        """Show what the node that has just begun is about."""
+        self._step = STEPS.get(node, self._step)
+        if node == "generate":
+            self._text = ""
         self._render()
+
+    def update(self, update: dict[str, Any]) -> None:
+        """Print what nodes have written, where that was asked for."""
+        for node, written in update.items() if self._show_updates else ():
+            print(json.dumps({node: written}, default=str), file=sys.stderr)  # noqa: T201
 
     def _render(self) -> None:
         if self._live.is_started:

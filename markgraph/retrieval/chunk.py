@@ -21,19 +21,6 @@ _POINT = re.compile(
 )
 _BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
 _WIDE_STOP = re.compile("[\u3002\uff01\uff1f]")
-_LINE = re.compile(r"\n[ \t]*(?=(?:\d{1,3}\.)+(?:\d{1,3})?[ \t])")
-_NUMBERED_INLINE = re.compile(r"(?<=[^\s\d])[ \t]+(?=(\d{1,3})\. \S)")
-_ENDS = frozenset(".;:)'\"\u2019\u201d")
-_POINT = re.compile(
-    r"[;:.][\u2019\u201d'\"]?\s+(?:(?:and|or)\s+)?(?=\([a-z0-9]{1,4}\)\s)"
-    r"|\n[ \t]*(?=\(?[a-zA-Z0-9]{1,4}\)[ \t]|[-*\u2022\u2013][ \t])"
-)
-_BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
-# `(?<!...)`: a full stop that only shortens a word.
-_SENTENCE = re.compile(
-    r"(?<!\b[Nn]o)(?<!\b[Aa]rt)(?<!\bSec)(?<!\bv)(?<!\bvs)(?<!\be\.g)(?<!\bi\.e)(?<!\bInc)(?<!\b[A-Z])(?<!\bMr)"
-    r"(?<!\bMs)(?<!\bDr)[.!?][\"'\u201d\u2019)\]]*\s+(?=[^\W_a-z]|[\"'\u201c\u2018(\[§])|[\u3002\uff01\uff1f]"
-)
 _LINE = re.compile(r"\n\s*")
 _WORD = re.compile(r"\s+")
 

@@ -56,8 +56,9 @@ class Folder:
     anyway), nor are links to files that lie outside.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self._root = Path(os.path.abspath(path))
+    def __init__(self, path: str | Path | None) -> None:
+        self._root = Path(os.path.abspath(Path(path or os.devnull).expanduser()))
+        self._is_named = path is not None
 
     @property
     def name(self) -> str:
@@ -89,6 +90,8 @@ class Folder:
 
     def _files(self) -> list[Path]:
         """Return every file that is not hidden, sorted."""
+        if not self._is_named:
+            raise UsageError("No folder is named. Say what to ingest: path=FOLDER.")
         if not self._root.exists():
             raise UsageError(f"No such file or folder: {self._root}.{_nearest(self._root)} Check the path.")
         if self._root.is_file():

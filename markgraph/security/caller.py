@@ -1,35 +1,63 @@
 """Decides who is asking. The answer never comes from the request itself."""
 
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from langgraph.config import get_config
-from langgraph.runtime import ServerInfo
+from langgraph.runtime import BaseUser, ServerInfo
 
-from markgraph.errors import DeniedError
+from markgraph.errors import ConfigError, DeniedError
 
 PUBLIC = "public"
 """The reader atom that everybody holds who holds any."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Caller:
-    """Somebody whose identity a door has verified. `Caller()` is nobody, and may do nothing."""
+    """Somebody whose identity a door has verified. `Caller()` is nobody, and may do nothing.
 
-    subject: str = ""
+    The subject can't be given by keyword: LangGraph makes a run's context out of whatever JSON
+    somebody passes on, and this keeps it from making a caller.
+    """
+
+    subject: str
     """Stable id of the person or service."""
-    roles: tuple[str, ...] = ()
+    roles: tuple[str, ...]
     """What they may do, for example `reader`."""
-    tenant: str = "default"
+    tenant: str
     """Whose documents these are; nothing crosses tenants."""
-    groups: tuple[str, ...] = ()
+    groups: tuple[str, ...]
     """Groups whose documents they may read."""
 
-    def __post_init__(self) -> None:
-        # Config and JSON hand over lists; a frozen caller must hash and compare.
-        object.__setattr__(self, "roles", tuple(self.roles))
-        object.__setattr__(self, "groups", tuple(self.groups))
+    def __init__(
+        self,
+        subject: str = "",
+        /,
+        roles: Iterable[str] = (),
+        tenant: str = "default",
+        groups: Iterable[str] = (),
+    ) -> None:
+        """Freeze what is given; lists from config become tuples.
+
+        Raises:
+            ConfigError: `roles` or `groups` is a string, which would count as its letters.
+        """
+        for name, value in (("roles", roles), ("groups", groups)):
+            if isinstance(value, str):
+                raise ConfigError(f"A caller's {name} are a list; got {value!r}. Write [{value}].")
+            object.__setattr__(self, name, tuple(value))
+        object.__setattr__(self, "subject", subject)
+        object.__setattr__(self, "tenant", tenant)
+
+
+def local_caller(
+    subject: str, roles: Iterable[str], tenant: str = "default", groups: Iterable[str] = ()
+) -> Caller:
+    """Return the person at this machine, as the config describes them."""
+    return Caller(subject, roles, tenant, groups)
 
 
 class Running(Protocol):
@@ -49,16 +77,42 @@ def caller_of(runtime: Running) -> Caller:
 
     On LangGraph Server a client can fill `context` and `configurable`, so there only the
     authenticated user counts. Elsewhere JSON cannot make a `Caller`, so one that is found in
-    `configurable` was put there by code.
+    `configurable` or `context` was put there by code.
     """
     if runtime.server_info is not None:
         user = runtime.server_info.user
-        return Caller(user.identity, tuple(user.permissions)) if user else Caller()
+        return _server_caller(user) if user else Caller()
     configured = get_config().get("configurable", {}).get("caller")
     for candidate in (configured, runtime.context):
         if isinstance(candidate, Caller):
             return candidate
     return Caller()
+
+
+def _server_caller(user: BaseUser) -> Caller:
+    """Return a user of LangGraph Server; MARK's own door adds tenant and groups to what every user has."""
+    try:
+        tenant, groups = user["tenant"], user["groups"]
+    except KeyError:
+        return Caller(user.identity, user.permissions)
+    return Caller(user.identity, user.permissions, tenant, groups)
+
+
+def check_readers(readers: Sequence[str]) -> tuple[str, ...]:
+    """Return `readers` if each is an atom: `public`, `u:SUBJECT`, or `g:GROUP`.
+
+    Raises:
+        ConfigError: one is not, or there are none: nobody could find the documents.
+    """
+    atoms = [readers] if isinstance(readers, str) else list(readers)
+    wrong = [atom for atom in atoms if atom != PUBLIC and not re.fullmatch(r"[ug]:\S.*", str(atom))]
+    if wrong or not atoms or isinstance(readers, str):
+        got = wrong[0] if wrong else readers
+        raise ConfigError(
+            f"readers is a list of who may read; got {got!r}. Allowed: public, g:GROUP, u:SUBJECT, "
+            "for example readers=[g:legal,u:ada]."
+        )
+    return tuple(atoms)
 
 
 def readers_of(caller: Caller) -> tuple[str, ...]:

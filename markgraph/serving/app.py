@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from markgraph.errors import (
+    ApprovalNeededError,
     DeniedError,
     EmptyIndexError,
     MarkError,
@@ -32,6 +33,7 @@ from markgraph.serving.runnable import ASKING, Asked, Asking, served
 
 STATUS: Mapping[type[MarkError], int] = {
     DeniedError: 403,
+    ApprovalNeededError: 409,
     EmptyIndexError: 409,
     UsageError: 422,
     StorageError: 507,

@@ -7,7 +7,7 @@ from typing import Any
 
 from langgraph_sdk import Auth
 
-from markgraph.build import caller_from
+from markgraph.build import caller_from, server_overrides
 from markgraph.errors import DeniedError
 from markgraph.security.doors import LocalDoor
 
@@ -18,14 +18,14 @@ CONFIGURABLE = frozenset({"thread_id", "checkpoint_id", "checkpoint_ns", "graph_
 SERVER_PREFIXES = ("langgraph_", "__")
 
 # Composed at import, like the graphs in graphs/studio.py: a request must not wait for files to be read.
-_DOOR = LocalDoor(caller_from("serve"))
+_DOOR = LocalDoor(caller_from("serve", server_overrides(auth=True)))
 
 auth = Auth()
 Refused = Auth.exceptions.HTTPException
 
 
 @auth.authenticate
-async def authenticate(scope: dict[str, Any]) -> Auth.types.MinimalUserDict:
+async def authenticate(scope: dict[str, Any]) -> dict[str, Any]:
     """Take a request of this machine for the local person's."""
     headers = {name.decode().lower(): value.decode() for name, value in scope.get("headers", [])}
     if headers.get("origin") == STUDIO:
@@ -35,7 +35,13 @@ async def authenticate(scope: dict[str, Any]) -> Auth.types.MinimalUserDict:
         caller = _DOOR.admit(client[0] if client else None, headers)
     except DeniedError as error:
         raise Refused(status_code=401, detail=str(error)) from error
-    return {"identity": caller.subject, "permissions": list(caller.roles), "is_authenticated": True}
+    return {
+        "identity": caller.subject,
+        "permissions": list(caller.roles),
+        "is_authenticated": True,
+        "tenant": caller.tenant,
+        "groups": list(caller.groups),
+    }
 
 
 @auth.on

@@ -10,6 +10,7 @@ from langchain_core.runnables.utils import AddableDict
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from markgraph.build import Graph
+from markgraph.errors import ApprovalNeededError
 from markgraph.security.caller import Caller, thread_key
 from markgraph.state import Answer
 
@@ -80,6 +81,11 @@ def _plain(question: Any) -> dict[str, Any]:
 
 def _pieces(answer: dict[str, Any]) -> Iterator[AddableDict]:
     """Cut the answer into words, then give the rest at once."""
+    if "__interrupt__" in answer:
+        raise ApprovalNeededError(
+            f"The run waits for a person's word on {answer['__interrupt__'][0].value['calls']}, and "
+            "LangServe has no way to give it. Ask through LangGraph Server or the command line."
+        )
     for word in re.findall(r"\s*\S+", answer["answer"]):
         yield AddableDict({"answer": word})
     yield AddableDict({key: value for key, value in answer.items() if key != "answer"})

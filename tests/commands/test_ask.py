@@ -23,7 +23,7 @@ def test_answers_in_plain_text_when_piped(markgraph: Markgraph) -> None:
     assert ran.code == 0
     lines = ran.out.splitlines()
     assert lines[0] == "The customer shall pay each invoice within 30 days of receipt. [1]"
-    assert lines[2] == "[1] Terms"
+    assert lines[2] == "[1] Terms › Payment"
     assert lines[3].endswith("terms.md")
     assert "“The customer shall pay each invoice within 30 days of receipt.”" in ran.out
     assert "Grounded" in lines[-1]
@@ -130,6 +130,22 @@ def test_asks_before_a_tool_changes_anything(markgraph: Markgraph, home: Path) -
     assert not list(home.rglob("notes/**/*.txt"))
     markgraph("ask", *options, "approve=true")
     assert [note.read_text() for note in home.rglob("notes/**/*.txt")] == ["hello"]
+
+
+@pytest.mark.usefixtures("collection")
+def test_a_word_works_without_a_thread_too(markgraph: Markgraph, home: Path) -> None:
+    script = "model.responses=[{tool: save_note, args: {text: hello}}, 'I do not know.']"
+    options = (*STAND_INS, "graph=agent", script)
+    assert "save_note" in markgraph("ask", "Save a note.", *options, "approve=true").out
+    assert len(list(home.glob("notes/*/*.txt"))) == 1
+    assert "thread=NAME" in markgraph("ask", "Save a note.", *options).err
+
+
+@pytest.mark.parametrize("word", ["no", "yes", "1", "0"])
+def test_a_word_is_true_or_false(markgraph: Markgraph, word: str) -> None:
+    ran = markgraph("ask", PAY, *STAND_INS, f"approve={word}")
+    assert ran.code == 2
+    assert "Allowed: null, true, false" in ran.err
 
 
 @pytest.mark.usefixtures("collection")

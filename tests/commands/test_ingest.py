@@ -33,6 +33,22 @@ def test_no_path_is_wrong_use(markgraph: Markgraph) -> None:
     assert "markgraph ingest FOLDER" in ran.err
 
 
+@pytest.mark.parametrize("readers", ["[legal]", "[]", "g:legal", "[g:]", "[public,everybody]"])
+def test_readers_that_nobody_can_be_are_an_error(markgraph: Markgraph, documents: Path, readers: str) -> None:
+    ran = markgraph("ingest", str(documents), HASHED, f"readers={readers}")
+    assert ran.code == 2
+    assert "g:GROUP" in ran.err
+
+
+@pytest.mark.parametrize("setting", ["limit=abc", "limit=-1", "limit=0", "output=xml"])
+def test_a_setting_out_of_range_says_what_is_allowed(
+    markgraph: Markgraph, documents: Path, setting: str
+) -> None:
+    ran = markgraph("ingest", str(documents), HASHED, setting)
+    assert ran.code == 2
+    assert "Allowed" in ran.err
+
+
 def test_an_empty_folder_says_what_it_looked_for(markgraph: Markgraph, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     ran = markgraph("ingest", str(tmp_path / "empty"), HASHED)

@@ -80,7 +80,15 @@ def test_waits_for_a_word_before_side_effects(make: Any, reader: Caller, home: P
     assert notes(home) == []
     answer = graph.invoke(Command(resume=True), THREAD, context=reader)
     assert notes(home) == ["Invoices: 30 days."]
-    assert answer["answer"] == f"{PAYMENT} [1]"
+    assert answer["answer"].startswith(f"{PAYMENT} [1]\n\nDone: save_note: Saved as ")
+
+
+def test_a_refusal_still_says_what_was_done(make: Any, reader: Caller) -> None:
+    graph, _ = make(NOTE, "Done.", checkpoint=InMemorySaver())
+    graph.invoke({"question": "Save a note."}, THREAD, context=reader)
+    answer = graph.invoke(Command(resume=True), THREAD, context=reader)
+    assert answer["refused"] is True
+    assert "Done: save_note: Saved as " in answer["answer"]
 
 
 @pytest.mark.parametrize("word", [False, "no", "true", {"approve": True}])

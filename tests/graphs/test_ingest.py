@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from markgraph.errors import DeniedError
+from markgraph.build import load_graph
+from markgraph.errors import DeniedError, UsageError
 from markgraph.graphs.ingest import build
 from markgraph.models.embed import HashEmbeddings
 from markgraph.retrieval.corpora import Folder
@@ -145,6 +146,14 @@ def test_a_run_that_died_in_a_change_leaves_no_stale_chunk(folder: Path, index: 
     texts = [text for text in found(index, "payment", WRITER) if "Payment a" in text]
     assert len(texts) == 1
     assert "ninety" in texts[0]
+
+
+def test_is_loaded_by_name_too(folder: Path, index: Index) -> None:
+    ledger = Ledger(folder.parent / "ledger.sqlite")
+    graph = load_graph("ingest", [f"path='{folder}'"], index=index, ledger=ledger)
+    assert len(graph.invoke({"limit": None}, context=WRITER)["added"]) == 3
+    with pytest.raises(UsageError, match="path=FOLDER"):
+        load_graph("ingest", index=index, ledger=ledger).invoke({"limit": None}, context=WRITER)
 
 
 def test_denies_a_caller_who_may_not_write(folder: Path, index: Index) -> None:

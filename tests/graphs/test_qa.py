@@ -129,6 +129,14 @@ def test_a_caller_that_is_not_a_caller_is_nobody(setup: Setup) -> None:
         setup(GOOD).invoke({"question": PAY}, config)
 
 
+def test_json_does_not_make_a_caller(setup: Setup) -> None:
+    graph = setup(GOOD)
+    for forged in ({"subject": "rita", "roles": ["reader"]}, {"roles": ["reader"]}, ["rita", ["reader"]]):
+        with pytest.raises((DeniedError, TypeError)):
+            graph.invoke({"question": PAY}, context=forged)
+    assert setup.model.prompts == []
+
+
 def test_an_empty_index_says_what_to_do(setup: Setup, reader: Caller) -> None:
     with pytest.raises(EmptyIndexError, match="markgraph ingest"):
         setup(GOOD, index=HybridIndex([])).invoke({"question": PAY}, context=reader)

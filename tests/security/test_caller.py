@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from markgraph.errors import DeniedError, UsageError
+from markgraph.errors import ConfigError, DeniedError, UsageError
 from markgraph.security.caller import Caller, may_read, readers_of, thread_key
 from markgraph.security.doors import LocalDoor, is_loopback
 
@@ -28,6 +28,12 @@ def test_may_read_needs_the_tenant_and_an_atom() -> None:
 
 def test_lists_from_config_become_tuples() -> None:
     assert Caller("a", ["reader"], groups=["g"]) == Caller("a", ("reader",), groups=("g",))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("field", ["roles", "groups"])
+def test_a_string_is_not_a_list_of_roles_or_groups(field: str) -> None:
+    with pytest.raises(ConfigError, match=r"Write \[reader\]"):
+        Caller("a", **{field: "reader"})
 
 
 NAMES = st.text(min_size=1, max_size=8)

@@ -18,14 +18,21 @@ ANSWER = "The customer shall pay each invoice within 30 days of receipt. [1]"
 
 @pytest.fixture(scope="session")
 def server_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ingest one document into a home for servers."""
+    """Ingest a document for everybody, and one for a group, into a home for servers."""
     folder = tmp_path_factory.mktemp("documents")
     (folder / "terms.md").write_text(
         "# Terms\n\nThe customer shall pay each invoice within 30 days of receipt.\n"
     )
+    secret = tmp_path_factory.mktemp("contracts")
+    (secret / "contract.md").write_text(
+        "# Contract\n\nThe liability of the supplier is capped at 150 % of fees.\n"
+    )
     home = tmp_path_factory.mktemp("home")
-    command = [sys.executable, "-m", "markgraph.cli", "ingest", str(folder), "experiment=no_weights"]
-    subprocess.run(command, env=os.environ | {"MARKGRAPH_HOME": str(home)}, check=True, capture_output=True)
+    for place, readers in ((folder, "public"), (secret, "g:legal")):
+        command = [sys.executable, "-m", "markgraph.cli", "ingest", str(place)]
+        options = ["experiment=no_weights", f"readers=[{readers}]"]
+        environment = os.environ | {"MARKGRAPH_HOME": str(home)}
+        subprocess.run([*command, *options], env=environment, check=True, capture_output=True)
     return home
 
 

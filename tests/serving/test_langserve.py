@@ -102,6 +102,13 @@ def test_pages_and_hosts_from_elsewhere_are_turned_away(server: str) -> None:
     assert httpx.get(f"{server}/health", headers={"host": "evil.example"}).status_code == 400
 
 
+def test_documents_of_a_group_are_not_there_for_others(server: str) -> None:
+    question = {"question": "How high is the liability of the supplier capped?"}
+    output = httpx.post(f"{server}/qa/invoke", json={"input": question}).json()["output"]
+    assert output["refused"] is True
+    assert "150" not in str(output)
+
+
 def test_a_thread_remembers_only_where_it_is_named(server: str) -> None:
     thread = {"x-thread-id": "t1"}
 

@@ -31,8 +31,9 @@ def studio(server_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         port = free.getsockname()[1]
     environment = os.environ | {
         "MARKGRAPH_HOME": str(server_home),
-        "MARKGRAPH_OVERRIDES": "embedder=hash collection=no_weights model=fake",
+        "MARKGRAPH_OVERRIDES": "embedder=hash collection=no_weights model=fake auth.caller.groups=[legal]",
         "LANGSMITH_TRACING": "false",
+        "LANGGRAPH_CLI_NO_ANALYTICS": "1",
     }
     command = [str(LANGGRAPH), "dev", "--no-browser", "--no-reload", "--port", str(port)]
     with (
@@ -66,6 +67,13 @@ def test_answers_without_and_within_a_thread(client: SyncLangGraphClient) -> Non
     assert ask(client, thread)["answer"] == ANSWER
     follow_up = client.runs.wait(thread, "qa", input={"question": "And what else?"})
     assert follow_up["answer"] == ANSWER
+
+
+def test_the_callers_groups_come_along(client: SyncLangGraphClient) -> None:
+    answer = client.runs.wait(
+        None, "qa", input={"question": "How high is the liability of the supplier capped?"}
+    )
+    assert "150 %" in answer["answer"]
 
 
 def test_a_client_cannot_make_itself_somebody_else(client: SyncLangGraphClient) -> None:

@@ -1,0 +1,26 @@
+"""Checks the settings of a command that no class checks."""
+
+from collections.abc import Sequence
+
+from omegaconf import DictConfig
+
+from markgraph.errors import ConfigError
+
+OUTPUTS = ("text", "json")
+
+
+def check_choice(config: DictConfig, key: str, allowed: Sequence[object]) -> None:
+    """Raise ConfigError unless the value of `key` is one of `allowed`."""
+    value = config[key]
+    if not any(type(value) is type(each) and value == each for each in allowed):  # 1 == True
+        names = ", ".join("null" if each is None else str(each).lower() for each in allowed)
+        raise ConfigError(f"Config {key!r} has value {value!r}. Allowed: {names}.")
+
+
+def check_number(config: DictConfig, key: str, least: int, most: int, *, optional: bool = False) -> None:
+    """Raise ConfigError unless the value of `key` is a whole number from `least` to `most`."""
+    value = config[key]
+    if optional and value is None:
+        return
+    if type(value) is not int or not least <= value <= most:
+        raise ConfigError(f"Config {key!r} has value {value!r}. Allowed: a whole number, {least} to {most}.")

@@ -1,0 +1,77 @@
+"""What the application says when a graph can't answer."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from markgraph.build import Graph, load_graph
+from markgraph.models.embed import HashEmbeddings
+from markgraph.models.fake import FakeChatModel
+from markgraph.retrieval.types import Index
+from markgraph.retrieval.words import WordsIndex
+from markgraph.security.caller import Caller
+from markgraph.security.doors import LocalDoor
+from markgraph.serving.app import create_app
+from tests.retrieval.index_suite import chunk
+
+# LangServe reads an attribute that pydantic has moved since.
+pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211")
+
+NOTE = {"tool": "save_note", "args": {"text": "hello"}}
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Index:
+    index = WordsIndex(tmp_path / "words.sqlite")
+    index.add([chunk("payment is due")])
+    return index
+
+
+def post(graph: Graph, caller: Caller, client: str = "127.0.0.1", path: str = "/invoke") -> Any:
+    name = graph.get_name()
+    app = create_app({name: graph}, LocalDoor(caller))
+    with TestClient(app, base_url="http://127.0.0.1", client=(client, 5000)) as http:
+        return http.post(f"/{name}{path}", json={"input": {"question": "When is payment due?"}})
+
+
+def test_a_denied_caller_gets_403(index: Index, embedder: HashEmbeddings) -> None:
+    graph = load_graph("qa", model=FakeChatModel(), embedder=embedder, index=index)
+    response = post(graph, Caller("rita"))
+    assert response.status_code == 403
+    assert "reader" in response.json()["detail"]
+
+
+def test_another_machine_gets_403_on_every_route(
+    index: Index, embedder: HashEmbeddings, reader: Caller
+) -> None:
+    graph = load_graph("qa", model=FakeChatModel(), embedder=embedder, index=index)
+    app = create_app({"qa": graph}, LocalDoor(reader))
+    paths = [path for path in app.openapi()["paths"] if path.startswith("/qa")]
+    assert len(paths) > 8
+    with TestClient(app, base_url="http://127.0.0.1", client=("10.0.0.9", 5000)) as http:
+        for path in paths:
+            for method, _ in app.openapi()["paths"][path].items():
+                assert http.request(method, path, json={}).status_code in (403, 404), path
+
+
+def test_an_empty_index_gets_409(tmp_path: Path, embedder: HashEmbeddings, reader: Caller) -> None:
+    empty = WordsIndex(tmp_path / "nothing.sqlite")
+    response = post(load_graph("qa", model=FakeChatModel(), embedder=embedder, index=empty), reader)
+    assert response.status_code == 409
+    assert "markgraph ingest" in response.json()["detail"]
+
+
+def test_a_run_that_waits_for_a_person_gets_409(
+    index: Index, embedder: HashEmbeddings, reader: Caller
+) -> None:
+    model = FakeChatModel(responses=[NOTE])
+    response = post(load_graph("agent", model=model, embedder=embedder, index=index), reader)
+    assert response.status_code == 409
+    assert "save_note" in response.json()["detail"]
+
+
+@pytest.fixture
+def embedder() -> HashEmbeddings:
+    return HashEmbeddings()
