@@ -16,7 +16,7 @@ from langgraph.graph.state import CompiledStateGraph
 
 from markgraph.graphs.wiring import add
 from markgraph.nodes.approve import Approve
-from markgraph.nodes.authorize import Authorize
+from markgraph.nodes.authorize import Authorize, fresh_agent_turn
 from markgraph.nodes.call_tools import CallTools
 from markgraph.nodes.generate_with_tools import GenerateWithTools
 from markgraph.nodes.quote import Quote
@@ -44,7 +44,7 @@ def build(
     """Return the compiled graph. Without a checkpointer a run that needs approval cannot be resumed."""
     ask = generate(model=model, tools=tools)
     graph = StateGraph(AgentState, Caller, input_schema=Question, output_schema=Answer)
-    add(graph, "authorize", authorize())
+    add(graph, "authorize", authorize(begin=fresh_agent_turn))
     add(graph, "rewrite", rewrite)
     add(graph, "generate", ask)
     add(graph, "approve", Approve(tools))

@@ -12,7 +12,7 @@ from langgraph.graph.state import CompiledStateGraph
 from markgraph.graphs.wiring import add
 from markgraph.nodes.authorize import Authorize
 from markgraph.nodes.index_documents import IndexDocuments
-from markgraph.nodes.scan import Scan
+from markgraph.nodes.scan import Listing, Scan
 from markgraph.nodes.sweep import Sweep
 from markgraph.retrieval.chunk import Chunker
 from markgraph.retrieval.corpora import Corpus
@@ -39,13 +39,14 @@ def build(
     readers = check_readers(readers)
     chunker = chunker or Chunker()
     settings = f"{chunker!r} {sorted(readers)!r}"
+    listing = Listing(corpus)
     graph = StateGraph(IngestState, Caller, input_schema=IngestRequest, output_schema=IngestReport)
     add(graph, "authorize", authorize(begin=dict))
-    add(graph, "scan", Scan(corpus, ledger, settings))
+    add(graph, "scan", Scan(listing, ledger, readers, settings))
     add(
         graph,
         "index_documents",
-        IndexDocuments(corpus, chunker, index, ledger, settings, readers, batch_size),
+        IndexDocuments(listing, chunker, index, ledger, settings, readers, batch_size),
     )
     add(graph, "sweep", Sweep(index, ledger))
 

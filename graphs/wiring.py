@@ -1,4 +1,4 @@
-"""Adds nodes to a graph with their times measured."""
+"""Adds nodes to a graph: guarded, and with their times measured."""
 
 from collections.abc import Callable
 from inspect import isfunction, signature
@@ -7,9 +7,10 @@ from typing import Any, Protocol, get_type_hints, runtime_checkable
 
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.graph import StateGraph
-from langgraph.runtime import Runtime
+from langgraph.runtime import get_runtime
 
-from markgraph.security.caller import Caller
+from markgraph.nodes.authorize import Authorize, check_still_allowed
+from markgraph.security.caller import Caller, caller_of
 
 Update = dict[str, Any]
 Node = Callable[..., Update]
@@ -30,34 +31,38 @@ def add(graph: StateGraph[Any, Caller, Any, Any], name: str, node: Node) -> None
     """Add `node` under `name`; its update gets a `timings` entry in milliseconds.
 
     The node's own parameters decide what it is given: `state`, and `runtime` or `config` if it asks.
+    Every node but `Authorize` first makes sure that the caller is the one whose run this is.
     """
     call = node if isfunction(node) else type(node).__call__
     reads = get_type_hints(call)["state"]
-    graph.add_node(name, timed(name, node), input_schema=reads)
+    graph.add_node(name, wrapped(name, node), input_schema=reads)
 
 
-def timed(name: str, node: Node) -> Any:
-    """Return `node` as something that LangGraph runs, sync and async, and that reports its time."""
+def wrapped(name: str, node: Node) -> Any:
+    """Return `node` as something that LangGraph runs, sync and async, guarded, and with its time measured."""
     asks = signature(node).parameters
 
-    def measured(began: float, update: Update) -> Update:
-        return update | {"timings": {name: round((perf_counter() - began) * 1000, 1)}}
+    def arguments(state: Any, config: RunnableConfig) -> tuple[Any, ...]:
+        runtime = get_runtime(Caller)
+        if not isinstance(node, Authorize):
+            check_still_allowed(state, caller_of(runtime))
+        given = {"runtime": runtime, "config": config}
+        return (state, *(given[name] for name in asks if name in given))
 
-    if isinstance(node, Waits):
-        takes_config = "config" in asks
-
-        def wait(state: Any, config: RunnableConfig) -> Update:
-            began = perf_counter()
-            return measured(began, node(state, config) if takes_config else node(state))
-
-        async def await_(state: Any, config: RunnableConfig) -> Update:
-            began = perf_counter()
-            return measured(began, await (node.acall(state, config) if takes_config else node.acall(state)))
-
-        return RunnableLambda(wait, await_, name=name)
-
-    def run(state: Any, runtime: Runtime[Caller]) -> Update:
+    def run(state: Any, config: RunnableConfig) -> Update:
         began = perf_counter()
-        return measured(began, node(state, runtime) if "runtime" in asks else node(state))
+        return measured(name, began, node(*arguments(state, config)))
 
-    return run
+    if not isinstance(node, Waits):
+        return run
+
+    async def arun(state: Any, config: RunnableConfig) -> Update:
+        began = perf_counter()
+        return measured(name, began, await node.acall(*arguments(state, config)))
+
+    return RunnableLambda(run, arun, name=name)
+
+
+def measured(name: str, began: float, update: Update) -> Update:
+    """Return `update` with the milliseconds that the node took."""
+    return update | {"timings": {name: round((perf_counter() - began) * 1000, 1)}}

@@ -4,11 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from markgraph.build import load_graph
-    from markgraph.security.caller import Caller
+    from markgraph.security.caller import Caller, thread_key
 
-__all__ = ["Caller", "load_graph"]
+__all__ = ["Caller", "load_graph", "thread_key"]
 
-_HOMES = {"load_graph": "markgraph.build", "Caller": "markgraph.security.caller"}
+_HOMES = {
+    "load_graph": "markgraph.build",
+    "Caller": "markgraph.security.caller",
+    "thread_key": "markgraph.security.caller",
+}
 
 
 def __getattr__(name: str) -> Any:

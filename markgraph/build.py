@@ -92,7 +92,7 @@ def build_graph(config: DictConfig, **services: Unpack[Services]) -> Graph:
     _refuse_missing_stages(config)
     token = _MAKING.set(_Services(config, dict(services)))
     try:
-        return _instantiate(_sharing(config), "graph")  # type: ignore[no-any-return]
+        return make(_sharing(config), "graph")  # type: ignore[no-any-return]
     finally:
         _MAKING.reset(token)
 
@@ -111,7 +111,7 @@ class _Services:
 
     def get(self, name: str) -> Any:
         if name not in self.made:
-            self.made[name] = _instantiate(_sharing(self.config, own=name), name)
+            self.made[name] = make(_sharing(self.config, own=name), name)
         return self.made[name]
 
 
@@ -127,7 +127,7 @@ def _sharing(config: DictConfig, own: str | None = None) -> DictConfig:
 
 def caller_from(job: str, overrides: Sequence[str] = ()) -> Caller:
     """Return the caller that the config of `job` takes the person at this machine for."""
-    caller: Caller = _instantiate(compose(job, overrides), "auth").caller
+    caller: Caller = make(compose(job, overrides), "auth").caller
     return caller
 
 
@@ -157,7 +157,12 @@ def _own_hydra() -> Iterator[None]:
         GlobalHydra.instance().hydra = outer  # not the instance from above: Hydra has replaced it
 
 
-def _instantiate(config: DictConfig, key: str) -> Any:
+def make(config: DictConfig, key: str) -> Any:
+    """Return the object that `config.KEY` describes.
+
+    Raises:
+        ConfigError: it describes none.
+    """
     try:
         check_settings(OmegaConf.to_container(config[key]), key)
         return instantiate(config[key], _convert_="all")

@@ -29,6 +29,10 @@ class EmptyIndexError(UsageError):
     """A question was asked before any document was ingested."""
 
 
+class EmptyCorpusError(UsageError):
+    """There is a corpus, and nothing in it that could be read."""
+
+
 class ApprovalNeededError(UsageError):
     """The run stopped for a person's word, and this door has no way to give it."""
 

@@ -21,6 +21,8 @@ class Passage(TypedDict):
     heading: list[str]
     """Titles of the sections around it, outermost first."""
     page: int | None
+    page_breaks: list[int]
+    """Offsets in the document at which further pages begin within the passage."""
     start: int
     """Offset of its first character in the document's text."""
     end: int
@@ -128,11 +130,13 @@ class Answer(TypedDict):
     usage: Usage
 
 
-class Owned(TypedDict):
+class Owned(TypedDict, total=False):
     """What every graph knows."""
 
     owner: str
     """`TENANT:SUBJECT` of whoever began the thread; nobody else may go on with it."""
+    grants: list[str]
+    """What the caller might use and read when the run began; it goes on only with all of it."""
 
 
 class QAState(Question, Answer, Owned):
@@ -166,7 +170,7 @@ class AgentState(QAState):
     """Everything a run of `agent` knows."""
 
     messages: Annotated[list[AnyMessage], add_messages]
-    """The exchange between model and tools."""
+    """The exchange between model and tools in this turn."""
     declined: list[str]
     """Ids of the pending tool calls that a person did not allow."""
 

@@ -4,16 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.messages import RemoveMessage
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.runtime import Runtime
 
 from markgraph.errors import DeniedError
-from markgraph.security.caller import Caller, caller_of
+from markgraph.security.caller import Caller, caller_of, grants_of, owner_of
 from markgraph.state import Owned
 
 
 def fresh_turn() -> dict[str, Any]:
     """Return the channels of a turn that has just begun; what a thread keeps is not among them."""
     return {
+        "answer": "",
+        "refused": False,
+        "citations": [],
         "passages": [],
         "excerpts": [],
         "recent": [],
@@ -26,6 +31,11 @@ def fresh_turn() -> dict[str, Any]:
         "done": [],
         "usage": {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0},
     }
+
+
+def fresh_agent_turn() -> dict[str, Any]:
+    """Return the same for the agent: what tools returned earlier may not be readable any more."""
+    return fresh_turn() | {"messages": [RemoveMessage(REMOVE_ALL_MESSAGES)], "declined": []}
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,23 @@ class Authorize:
                 f"{caller.subject!r} may not do this: it needs role {self.role!r}, "
                 f"and the caller has {list(caller.roles)}. Ask your administrator for the role."
             )
-        owner = f"{caller.tenant}:{caller.subject}"
-        if state.get("owner", owner) != owner:
+        if state.get("owner", owner_of(caller)) != owner_of(caller):
             raise DeniedError("This thread belongs to somebody else. Use a thread of your own.")
-        return {"owner": owner, **self.begin()}
+        return {"owner": owner_of(caller), "grants": grants_of(caller), **self.begin()}
+
+
+def check_still_allowed(state: Owned, caller: Caller) -> None:
+    """Refuse to go on with a run that somebody else began, or whose caller has lost a role or group since.
+
+    A resumed run starts behind `authorize`, so every other node asks this first.
+
+    Raises:
+        DeniedError: naming what is missing.
+    """
+    if state.get("owner") != owner_of(caller):
+        raise DeniedError("This run belongs to somebody else. Use a thread of your own.")
+    if lost := sorted(set(state["grants"]) - set(grants_of(caller))):
+        raise DeniedError(
+            f"This run began with permissions that {caller.subject!r} no longer has: {', '.join(lost)}. "
+            "Ask the question again."
+        )

@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.prebuilt import ToolNode
 
+from markgraph.errors import MarkError
 from markgraph.nodes.approve import has_side_effects
 from markgraph.state import AgentState, Passage
 
@@ -85,6 +86,7 @@ def passages_of(message: ToolMessage) -> list[Passage]:
             title=f"Tool {message.name}",
             heading=[],
             page=None,
+            page_breaks=[],
             start=0,
             end=len(text),
             score=1.0,
@@ -94,4 +96,6 @@ def passages_of(message: ToolMessage) -> list[Passage]:
 
 
 def _explain(error: Exception) -> str:
+    if isinstance(error, MarkError):  # a denial or a full disk is not the model's to explain away
+        raise error
     return f"The tool failed: {error}"

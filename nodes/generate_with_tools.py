@@ -57,7 +57,7 @@ class GenerateWithTools:
 
     def _asked(self, state: AgentState) -> list[AnyMessage]:
         """Return the question as a message, unless this turn has put it already."""
-        return [] if state["attempts"] else [HumanMessage(state["question"])]
+        return [] if state["attempts"] else [HumanMessage(state["standalone"])]
 
     def _prompt(self, state: AgentState, asked: list[AnyMessage]) -> list[AnyMessage]:
         return [SystemMessage(self.instructions), *(state.get("messages") or []), *asked]

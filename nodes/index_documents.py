@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from langgraph.runtime import Runtime
 
 from markgraph.errors import DocumentError
-from markgraph.nodes.scan import fingerprint
+from markgraph.nodes.scan import Listing, fingerprint
 from markgraph.retrieval.chunk import Chunker
-from markgraph.retrieval.corpora import Corpus, Item
 from markgraph.retrieval.ledger import Ledger
 from markgraph.retrieval.types import Chunk, Index
 from markgraph.security.caller import Caller, caller_of
@@ -25,7 +23,7 @@ class IndexDocuments:
     of these documents and nothing else.
     """
 
-    corpus: Corpus
+    listing: Listing
     chunker: Chunker
     index: Index
     ledger: Ledger
@@ -44,6 +42,7 @@ class IndexDocuments:
             try:
                 read[source] = self._chunks(source, tenant)
             except DocumentError as error:
+                self._withdraw(tenant, source)
                 failed.append(Failure(source=source, reason=str(error)))
         known = {source for source in read if self.ledger.fingerprint(tenant, source) is not None}
         self._store(tenant, read)
@@ -56,20 +55,25 @@ class IndexDocuments:
         }
 
     def _chunks(self, source: str, tenant: str) -> list[Chunk]:
-        document = self._items[source].load()
+        document = self.listing[source].load()
         return self.chunker(document, tenant=tenant, readers=tuple(self.readers))
 
     def _store(self, tenant: str, read: dict[str, list[Chunk]]) -> None:
         outdated = {
-            source: self.ledger.begin(tenant, source, self.corpus.name, [chunk.id for chunk in chunks])
+            source: self.ledger.begin(
+                tenant, source, self.listing.corpus.name, self.readers, [chunk.id for chunk in chunks]
+            )
             for source, chunks in read.items()
         }
         self.index.add([chunk for chunks in read.values() for chunk in chunks])
         self.index.remove([id_ for ids in outdated.values() for id_ in ids])
         for source, ids in outdated.items():
-            mark = fingerprint(self._items[source], self.settings)
+            mark = fingerprint(self.listing[source], self.settings)
             self.ledger.finish(tenant, source, mark, ids)
 
-    @cached_property
-    def _items(self) -> dict[str, Item]:
-        return {item.source: item for item in self.corpus.items()}
+    def _withdraw(self, tenant: str, source: str) -> None:
+        """Take the last good version of an unreadable document away, if others may read it now."""
+        known = self.ledger.known(tenant, source)
+        if known and sorted(known[1]) != sorted(self.readers):
+            self.index.remove(self.ledger.chunks(tenant, source))
+            self.ledger.forget(tenant, source)

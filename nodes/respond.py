@@ -8,6 +8,8 @@ from markgraph.state import GENERAL, CheckedClaim, Citation, Passage, QAState, T
 _ENUMERATOR = re.compile(r"^\s*(?:\d{1,3}\.|\(?[a-z0-9]{1,3}\)|[-*•])\s+")
 """The number that a paragraph had in its source: it would read like one of ours."""
 
+_FOOTNOTE = re.compile(r"\s*\[\d+(?:\s*,\s*\d+)*\]")
+
 
 def respond(state: QAState) -> dict[str, Any]:
     """Write the answer with a mark behind each sentence, and say what each mark stands for."""
@@ -15,7 +17,7 @@ def respond(state: QAState) -> dict[str, Any]:
     sentences = []
     for claim in state["claims"]:
         mark = _cite(claim, state["passages"], citations)
-        sentences.append(f"{_ENUMERATOR.sub('', claim['text'])} [{mark}]")
+        sentences.append(f"{_plain(claim['text'])} [{mark}]")
     answer = " ".join(sentences) + changes(state)
     return {
         "answer": answer,
@@ -38,6 +40,17 @@ def turn_of(state: QAState, answer: str) -> Turn:
     )
 
 
+def page_of(passage: Passage, offset: int) -> int | None:
+    """Return the page on which `offset` of the document lies: a passage may go over to the next."""
+    page = passage["page"]
+    return page if page is None else page + sum(begin <= offset for begin in passage["page_breaks"])
+
+
+def _plain(text: str) -> str:
+    """Return a sentence without what would read like a mark or a number of ours."""
+    return _FOOTNOTE.sub("", _ENUMERATOR.sub("", text))
+
+
 def place_of(passage: Passage) -> str:
     """Return document and section, as a person would look them up."""
     sections = [section for section in passage["heading"] if section != passage["title"]]
@@ -50,9 +63,9 @@ def _cite(claim: CheckedClaim, passages: list[Passage], citations: list[Citation
     if support is None:
         raise ValueError(f"A claim without support reached the answer: {claim['text']!r}")
     passage = passages[support["passage"]]
-    start = passage["start"] + support["start"]
+    start, end = passage["start"] + support["start"], passage["start"] + support["end"]
     for citation in citations:
-        if (citation["source"], citation["start"]) == (passage["source"], start):
+        if (citation["source"], citation["start"], citation["end"]) == (passage["source"], start, end):
             return citation["mark"]
     citations.append(
         Citation(
@@ -61,8 +74,8 @@ def _cite(claim: CheckedClaim, passages: list[Passage], citations: list[Citation
             title=place_of(passage),
             quote=support["quote"],
             start=start,
-            end=passage["start"] + support["end"],
-            page=passage["page"],
+            end=end,
+            page=page_of(passage, start),
         )
     )
     return len(citations)

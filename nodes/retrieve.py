@@ -49,6 +49,7 @@ def to_passage(hit: Hit) -> Passage:
         title=chunk.title,
         heading=list(chunk.heading),
         page=chunk.page,
+        page_breaks=list(chunk.page_breaks),
         start=chunk.start,
         end=chunk.end,
         score=round(hit.score, 4),

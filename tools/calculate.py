@@ -29,7 +29,9 @@ def calculate() -> BaseTool:
     @tool("calculate")
     def run(expression: str) -> str:
         """Work out an arithmetic expression such as `72 / 24`. Numbers, + - * / // % ** and brackets."""
-        return f"The value of {expression.strip()} is {evaluate(expression):g}."
+        value = evaluate(expression)
+        # Written again from what was understood: the text itself may hold a comment with any claim.
+        return f"The value of {ast.unparse(ast.parse(expression.strip(), mode='eval'))} is {value:g}."
 
     run.metadata = {"side_effects": False}
     return run

@@ -7,14 +7,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from hydra.utils import instantiate
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from omegaconf import DictConfig
 
-from markgraph.build import Graph, build_graph
+from markgraph.build import Graph, build_graph, make
 from markgraph.commands.checks import OUTPUTS, check_choice
 from markgraph.commands.terminal import Draft, print_answer
 from markgraph.errors import UsageError
@@ -29,9 +28,11 @@ def run(config: DictConfig) -> int:
     check_choice(config, "output", OUTPUTS)
     check_choice(config, "approve", (None, True, False))
     graph = build_graph(config)
-    caller: Caller = instantiate(config.auth, _convert_="all").caller
-    thread: RunnableConfig = {"configurable": {"thread_id": thread_key(caller, str(config.thread))}}
-    if not config.thread:
+    caller: Caller = make(config, "auth").caller
+    thread: RunnableConfig = {
+        "configurable": {"thread_id": thread_key(caller, f"{graph.get_name()}:{config.thread}")}
+    }
+    if config.thread is None:
         graph = graph.copy(update={"checkpointer": InMemorySaver()})
     answer = _ask(graph, caller, thread, config)
     if config.output == "json":
@@ -43,11 +44,11 @@ def run(config: DictConfig) -> int:
 
 def _ask(graph: Graph, caller: Caller, thread: RunnableConfig, config: DictConfig) -> dict[str, Any]:
     """Run the graph to its end, as often as a person's word is asked for."""
-    start = _starting_point(graph, thread, config)
     with (
         storage_errors(Path(config.data_dir)),
         Draft(show=config.output == "text", show_updates=config.debug.show_updates) as draft,
     ):
+        start = _starting_point(graph, thread, config)
         began = perf_counter()
         answer, asked = _run(graph, start, caller, thread, draft)
         while asked:
@@ -114,10 +115,13 @@ def _approval(asked: Any, configured: bool | None, draft: Draft) -> bool:
     if configured is not None:
         return configured
     calls = "; ".join(f"{call['tool']}({json.dumps(call['args'])})" for call in asked["calls"])
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError(
             f"The run waits for your word on {calls}. Name a thread (thread=NAME), and go on in it with "
             "approve=true or approve=false."
         )
     draft.clear()
-    return input(f"May this run? {calls} [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input(f"May this run? {calls} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False

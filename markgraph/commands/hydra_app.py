@@ -44,6 +44,7 @@ def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
         except BaseException as fault:  # Hydra would print it as its own
             faults.append(fault)
 
+    umask = os.umask(0o077)  # documents and threads are nobody else's, on a shared machine too
     arguments, sys.argv = sys.argv, [f"markgraph {verb}", *overrides]
     try:
         hydra.main(version_base="1.3", config_path="pkg://markgraph.conf", config_name=job)(task)()
@@ -51,6 +52,7 @@ def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
         raise explain(error, compose(job)) from error
     finally:
         sys.argv = arguments
+        os.umask(umask)
     if faults:
         raise faults[0]
     return max(codes, default=0)

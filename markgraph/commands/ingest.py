@@ -3,15 +3,18 @@
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from markgraph.build import Graph, build_graph
+from markgraph.build import Graph, build_graph, make
 from markgraph.commands.checks import OUTPUTS, check_choice, check_number
 from markgraph.errors import UsageError
+from markgraph.retrieval.storage import storage_errors
 from markgraph.security.caller import Caller
 
 SOME_FAILED = 1
@@ -25,13 +28,31 @@ def run(config: DictConfig) -> int:
     check_number(config, "limit", 1, 10**9, optional=True)
     if "path" in config.corpus and config.corpus.path is None:
         raise UsageError("Say what to ingest: markgraph ingest FOLDER, or markgraph ingest corpus=eu_law")
-    caller: Caller = instantiate(config.auth, _convert_="all").caller
-    report = _ingest(build_graph(config), caller, config.limit)
+    caller: Caller = make(config, "auth").caller
+    with alone(Path(config.data_dir) / config.collection):
+        report = _ingest(build_graph(config), caller, config.limit)
     if config.output == "json":
         print(json.dumps(report, ensure_ascii=False))  # noqa: T201
     else:
         _print(report)
     return SOME_FAILED if report["failed"] else 0
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Let one ingestion at a time into a collection; the next waits."""
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "ingest.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print("Another ingestion of this collection is running; waiting for it.", file=sys.stderr)  # noqa: T201
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _ingest(graph: Graph, caller: Caller, limit: int | None) -> dict[str, Any]:

@@ -4,10 +4,9 @@ import socket
 import sys
 from contextlib import suppress
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from markgraph.build import build_graph
+from markgraph.build import build_graph, make
 from markgraph.commands.checks import check_number
 from markgraph.errors import MissingExtraError, UsageError
 from markgraph.security.doors import LocalDoor
@@ -16,8 +15,8 @@ from markgraph.security.doors import LocalDoor
 def run(config: DictConfig) -> int:
     """Serve until interrupted."""
     check_number(config, "port", 0, 65535)
-    door: LocalDoor = instantiate(config.auth, _convert_="all")
-    door.check_host(config.host)
+    door: LocalDoor = make(config, "auth")
+    door.check_host(str(config.host))
     try:
         import uvicorn
     except ImportError as error:

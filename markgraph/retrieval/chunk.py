@@ -66,6 +66,7 @@ class Chunker:
                 end=end,
                 heading=heading,
                 page=max(1, bisect_right(document.pages, start)) if document.pages else None,
+                page_breaks=tuple(offset for offset in document.pages if start < offset < end),
                 tenant=tenant,
                 readers=readers,
                 metadata=dict(document.metadata),

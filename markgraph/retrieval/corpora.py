@@ -12,8 +12,9 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import quote
 
-from markgraph.errors import DocumentError, UsageError
+from markgraph.errors import DocumentError, EmptyCorpusError, UsageError
 from markgraph.retrieval.load import SUFFIXES, load
 from markgraph.retrieval.load_text import clean
 from markgraph.retrieval.types import Document, Heading
@@ -45,7 +46,7 @@ class Corpus(Protocol):
             UsageError: when there is no such corpus, or nothing in it.
         """
 
-    def skipped(self) -> list[Path]:
+    def skipped(self) -> list[str]:
         """List the files that lie in the corpus and are not part of it."""
 
 
@@ -73,16 +74,16 @@ class Folder:
         """
         files = [path for path in self._files() if self._is_read(path)]
         if not files:
-            raise UsageError(self._nothing_there())
+            raise EmptyCorpusError(self._nothing_there())
         return (_file_item(path) for path in files)
 
-    def skipped(self) -> list[Path]:
+    def skipped(self) -> list[str]:
         """List the files left out: their suffix is not supported, or they are links that lead outside.
 
         Raises:
             UsageError: when the path does not exist, or a folder cannot be listed.
         """
-        return [path for path in self._files() if not self._is_read(path)]
+        return [_name(path) for path in self._files() if not self._is_read(path)]
 
     def _is_read(self, path: Path) -> bool:
         real = Path(os.path.realpath(path))
@@ -104,7 +105,7 @@ class Folder:
         return sorted(path for path in found if path.is_file() or not path.exists())
 
     def _nothing_there(self) -> str:
-        counts = Counter(path.suffix.lower() or "(no suffix)" for path in self.skipped())
+        counts = Counter(Path(name).suffix.lower() or "(no suffix)" for name in self.skipped())
         there = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common()) or "no files"
         return f"Nothing to read in {self._root}: it holds {there}.\nExpected some of: {', '.join(SUFFIXES)}."
 
@@ -145,7 +146,7 @@ class EuLaw:
             raise UsageError(f"{self._database} holds no articles. Fill it, or give another database.")
         return (_article_item(*row) for row in rows)
 
-    def skipped(self) -> list[Path]:
+    def skipped(self) -> list[str]:
         """List nothing: every article is read."""
         return []
 
@@ -204,12 +205,18 @@ def _article(document: Document) -> Document:
 
 
 def _file_item(path: Path) -> Item:
-    source = path.as_posix()
+    source = _name(path)
     try:
         fingerprint = sha256(path.read_bytes()).hexdigest()
     except OSError:
         fingerprint = ""
     return Item(source, fingerprint, partial(load, path, source))
+
+
+def _name(path: Path) -> str:
+    """Return the path as text; one whose bytes are no text is written with percent signs."""
+    name = path.as_posix()
+    return name if name.isprintable() else quote(os.fsencode(path), safe="/ ")
 
 
 def _nearest(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Finds chunks by meaning, in an embedded Chroma."""
 
 import json
+import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,7 +47,9 @@ class ChromaIndex:
 
     path: Path
     embedder: Embedder
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+    _opened: "Collection | None" = field(default=None, init=False, repr=False, compare=False)
+    _version: int = field(default=-1, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.path = Path(self.path).expanduser()
@@ -91,7 +94,7 @@ class ChromaIndex:
         """Return how many chunks are stored, readable or not."""
         if not self.path.exists():
             return 0
-        with storage_errors(self.path):
+        with storage_errors(self.path), self._lock:
             return self._collection.count()
 
     def _add(self, chunks: Sequence[Chunk]) -> None:
@@ -103,13 +106,32 @@ class ChromaIndex:
             metadatas=[_to_metadata(chunk) for chunk in chunks],
         )
 
-    @cached_property
+    @property
     def _collection(self) -> "Collection":
+        """Return the collection, opened anew when another process has written to it.
+
+        Chroma keeps its vectors in memory and does not notice; a search then fails on ids it lacks.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        version = self._watch.execute("PRAGMA data_version").fetchone()[0]
+        if self._opened is None or version != self._version:
+            self._opened = self._open()
+            version = self._watch.execute("PRAGMA data_version").fetchone()[0]
+        self._version = version
+        return self._opened
+
+    @cached_property
+    def _watch(self) -> sqlite3.Connection:
+        """A connection of our own to Chroma's file: it sees every write that is not its own."""
+        return sqlite3.connect(self.path / "chroma.sqlite3", check_same_thread=False, timeout=30)
+
+    def _open(self) -> "Collection":
         import chromadb
+        from chromadb.api.shared_system_client import SharedSystemClient
         from chromadb.config import Settings
         from chromadb.errors import NotFoundError
 
-        self.path.mkdir(parents=True, exist_ok=True)
+        SharedSystemClient.clear_system_cache()
         settings = Settings(anonymized_telemetry=False)
         client = chromadb.PersistentClient(path=str(self.path), settings=settings)
         try:
@@ -158,6 +180,7 @@ def _to_metadata(chunk: Chunk) -> dict[str, Any]:
         "end": chunk.end,
         "tenant": chunk.tenant,
         "heading": json.dumps(chunk.heading),
+        "page_breaks": json.dumps(chunk.page_breaks),
         "metadata": json.dumps(chunk.metadata),
         # Chroma refuses empty lists; an atom that nobody holds keeps the field positive.
         "readers": list(chunk.readers) or ["nobody"],
@@ -174,6 +197,7 @@ def _to_chunk(text: str, metadata: Mapping[str, Any]) -> Chunk:
         end=metadata["end"],
         heading=tuple(json.loads(metadata["heading"])),
         page=metadata.get("page"),
+        page_breaks=tuple(json.loads(metadata["page_breaks"])),
         tenant=metadata["tenant"],
         readers=tuple(metadata["readers"]),
         metadata=json.loads(metadata["metadata"]),

@@ -1,5 +1,6 @@
 """Remembers what was ingested, so that a second run touches only what changed."""
 
+import json
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from markgraph.retrieval.storage import storage_errors
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
-    tenant TEXT, source TEXT, scope TEXT, fingerprint TEXT, PRIMARY KEY (tenant, source));
+    tenant TEXT, source TEXT, scope TEXT, readers TEXT, fingerprint TEXT, PRIMARY KEY (tenant, source));
 CREATE TABLE IF NOT EXISTS chunks (
     tenant TEXT, source TEXT, id TEXT, PRIMARY KEY (tenant, source, id));
 """
@@ -38,6 +39,13 @@ class Ledger:
             row = self._database.execute(query, (tenant, source)).fetchone()
         return str(row[0]) if row else None
 
+    def known(self, tenant: str, source: str) -> tuple[str, tuple[str, ...]] | None:
+        """Return the scope and the readers under which a document was last ingested, finished or not."""
+        query = "SELECT scope, readers FROM documents WHERE tenant = ? AND source = ?"
+        with storage_errors(self.path), self._lock:
+            row = self._database.execute(query, (tenant, source)).fetchone()
+        return (row[0], tuple(json.loads(row[1]))) if row else None
+
     def sources(self, tenant: str, scope: str) -> list[str]:
         """Return the documents that were ingested under `scope` or lie in that folder, finished or not."""
         query = """SELECT source FROM documents WHERE tenant = :tenant
@@ -52,11 +60,16 @@ class Ledger:
         with storage_errors(self.path), self._lock:
             return [row[0] for row in self._database.execute(query, (tenant, source))]
 
-    def begin(self, tenant: str, source: str, scope: str, ids: Sequence[str]) -> list[str]:
+    def begin(
+        self, tenant: str, source: str, scope: str, readers: Sequence[str], ids: Sequence[str]
+    ) -> list[str]:
         """Note that `ids` are about to be added; return the ids that are outdated once they are."""
         known = self.chunks(tenant, source)
         with storage_errors(self.path), self._lock, self._database as database:
-            database.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?, '')", (tenant, source, scope))
+            database.execute(
+                "INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?, '')",
+                (tenant, source, scope, json.dumps(sorted(readers))),
+            )
             database.executemany(
                 "INSERT OR IGNORE INTO chunks VALUES (?, ?, ?)", [(tenant, source, id_) for id_ in ids]
             )

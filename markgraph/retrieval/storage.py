@@ -19,10 +19,16 @@ def storage_errors(path: Path) -> Iterator[None]:
     except MarkError:  # DeniedError is a PermissionError, and so an OSError
         raise
     except (OSError, sqlite3.Error, ChromaError) as error:
-        full = "full" in str(error).lower() or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
-        if full:
+        if _is_full(error):
             raise StorageError(
                 f"The disk that holds {path} is full ({error}). What was stored before is intact: "
                 "free some space and run the same command again; it goes on where it stopped."
             ) from error
         raise StorageError(f"Could not read or write below {path}: {error}.") from error
+
+
+def _is_full(error: Exception) -> bool:
+    """Tell a full disk, or a used-up quota, from other faults; SQLite and Chroma say it in words."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "disk is full" in str(error)

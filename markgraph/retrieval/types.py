@@ -47,6 +47,8 @@ class Chunk:
     """Titles of the sections around it, outermost first."""
     page: int | None = None
     """1-based page on which it begins."""
+    page_breaks: tuple[int, ...] = ()
+    """Offsets in the document at which further pages begin within the chunk."""
     tenant: str = "default"
     readers: tuple[str, ...] = ()
     """Reader atoms (`public`, `u:SUBJECT`, `g:GROUP`); empty means nobody."""

@@ -128,4 +128,5 @@ def _indexed_words(chunk: Chunk) -> list[str]:
 
 
 def _to_chunk(body: dict[str, Any]) -> Chunk:
-    return Chunk(**body | {"heading": tuple(body["heading"]), "readers": tuple(body["readers"])})
+    tuples = {name: tuple(body[name]) for name in ("heading", "page_breaks", "readers")}
+    return Chunk(**body | tuples)

@@ -129,9 +129,19 @@ def readers_of(caller: Caller) -> tuple[str, ...]:
     return (PUBLIC, f"u:{caller.subject}", *(f"g:{group}" for group in caller.groups))
 
 
+def owner_of(caller: Caller) -> str:
+    """Return what a thread remembers of whoever began it."""
+    return ":".join(quote(part, safe="") for part in (caller.tenant, caller.subject))
+
+
+def grants_of(caller: Caller) -> list[str]:
+    """Return everything that `caller` may use and read, as a run remembers it."""
+    return sorted((*(f"role:{role}" for role in caller.roles), *readers_of(caller)))
+
+
 def thread_key(caller: Caller, thread: str) -> str:
     """Return the checkpointer's thread id for `caller`'s thread; no caller can name another's."""
-    return ":".join(quote(part, safe="") for part in (caller.tenant, caller.subject, thread))
+    return f"{owner_of(caller)}:{quote(thread, safe='')}"
 
 
 def may_read(caller: Caller, tenant: str, readers: tuple[str, ...]) -> bool:

@@ -42,6 +42,9 @@ class LocalDoor:
         """
         if client is None or not is_loopback(client):
             raise DeniedError(f"auth=none answers this machine only; the request came from {client}.")
+        host = headers.get("host", "localhost")
+        if not is_loopback(urlsplit(f"//{host}").hostname or ""):
+            raise DeniedError(f"auth=none answers to this machine's own names only; got Host: {host}.")
         origin = headers.get("origin")
         if origin is not None and not is_loopback(urlsplit(origin).hostname or ""):
             raise DeniedError(f"auth=none answers pages of this machine only; this one is from {origin}.")

@@ -27,7 +27,9 @@ Refused = Auth.exceptions.HTTPException
 @auth.authenticate
 async def authenticate(scope: dict[str, Any]) -> dict[str, Any]:
     """Take a request of this machine for the local person's."""
-    headers = {name.decode().lower(): value.decode() for name, value in scope.get("headers", [])}
+    headers = {
+        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope.get("headers", [])
+    }
     if headers.get("origin") == STUDIO:
         del headers["origin"]
     client = scope.get("client")
@@ -74,12 +76,17 @@ async def own_runs(ctx: Auth.types.AuthContext, value: Auth.types.RunsCreate) ->
     if asked.get("webhook"):
         raise Refused(status_code=403, detail="Webhooks are not allowed.")
     configurable = (asked.get("config") or {}).get("configurable") or {}
-    foreign = [key for key in configurable if key not in CONFIGURABLE and not key.startswith(SERVER_PREFIXES)]
+    foreign = [key for key in configurable if key not in CONFIGURABLE and not _is_the_servers(key)]
     if foreign:
         raise Refused(status_code=422, detail=f"Unknown configurable keys: {', '.join(sorted(foreign))}.")
     owner = {"owner": ctx.user.identity}
     value.setdefault("metadata", {}).update(owner)
     return owner
+
+
+def _is_the_servers(key: str) -> bool:
+    """Tell a key that the server adds to every run; what steers LangGraph itself is not among them."""
+    return key.startswith(SERVER_PREFIXES) and not key.startswith("__pregel")
 
 
 @auth.on.assistants

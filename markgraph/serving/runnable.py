@@ -1,9 +1,11 @@
 """A compiled graph as LangServe wants it: the checked answer, streamed word by word."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from typing import Annotated, Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableGenerator
 from langchain_core.runnables.utils import AddableDict
@@ -55,7 +57,9 @@ def served(graph: Graph) -> Runnable[Any, Any]:
 
     def chosen(config: RunnableConfig) -> tuple[Graph, RunnableConfig]:
         caller, thread = ASKING.get(Asking(Caller(), None))
-        keys = {"caller": caller} | ({"thread_id": thread_key(caller, thread)} if thread else {})
+        keys = {"caller": caller} | (
+            {"thread_id": thread_key(caller, f"{graph.get_name()}:{thread}")} if thread else {}
+        )
         return graph if thread else stateless, {**config, "configurable": keys}
 
     def answer(questions: Iterator[Any], config: RunnableConfig) -> Iterator[AddableDict]:
@@ -66,12 +70,23 @@ def served(graph: Graph) -> Runnable[Any, Any]:
     async def aanswer(questions: AsyncIterator[Any], config: RunnableConfig) -> AsyncIterator[AddableDict]:
         async for question in questions:
             runs, its_config = chosen(config)
-            for piece in _pieces(await runs.ainvoke(_plain(question), its_config)):
+            async with _turn(its_config["configurable"].get("thread_id")):
+                whole = await runs.ainvoke(_plain(question), its_config)
+            for piece in _pieces(whole):
                 yield piece
 
     # LangChain's annotation leaves out that a config is handed in to who asks for one.
     generator: Any = RunnableGenerator[Any, Any](answer, aanswer, name=graph.get_name())  # type: ignore[arg-type]
     return generator.with_types(output_type=Answer)  # type: ignore[no-any-return]
+
+
+_TURNS: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+
+def _turn(thread: str | None) -> asyncio.Lock:
+    """Return the lock of a thread: one turn after the other, or the later would overwrite the earlier."""
+    lock = asyncio.Lock()
+    return lock if thread is None else _TURNS.setdefault(thread, lock)
 
 
 def _plain(question: Any) -> dict[str, Any]:

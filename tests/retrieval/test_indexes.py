@@ -50,7 +50,7 @@ class TestHybridIndex(IndexSuite):
 ATOMS = ["public", "u:anna", "u:ben", "g:legal", "g:sales"]
 CALLERS = st.builds(
     Caller,
-    subject=st.sampled_from(["anna", "ben", "eve"]),
+    st.sampled_from(["anna", "ben", "eve"]),
     tenant=st.sampled_from(["default", "other"]),
     groups=st.lists(st.sampled_from(["legal", "sales"]), unique=True).map(tuple),
 )
