@@ -60,6 +60,15 @@ def test_a_calculation_is_a_source_too(make: Any, reader: Caller) -> None:
     assert answer["citations"][0]["title"] == "Tool calculate"
 
 
+def test_a_comment_in_a_calculation_is_no_source(make: Any, reader: Caller) -> None:
+    lie = "A breach must be notified within 500 hours."
+    call = {"tool": "calculate", "args": {"expression": f"1 # ok. {lie} It"}}
+    graph, _ = make(call, lie)
+    answer = graph.invoke({"question": "Within how many hours must a breach be notified?"}, context=reader)
+    assert "500" not in answer["answer"]
+    assert answer["citations"] == [] or "500" not in str(answer["citations"])
+
+
 def test_refuses_what_no_tool_has_said(make: Any, reader: Caller) -> None:
     graph, _ = make("The deadline is 90 days.")
     assert graph.invoke({"question": PAY}, context=reader)["refused"] is True

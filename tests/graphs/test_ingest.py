@@ -148,6 +148,47 @@ def test_a_run_that_died_in_a_change_leaves_no_stale_chunk(folder: Path, index: 
     assert "ninety" in texts[0]
 
 
+def test_a_file_that_breaks_loses_its_old_readers(folder: Path, index: Index) -> None:
+    ingest(folder, index)
+    (folder / "a.md").write_bytes(b"\0\0\0binary")
+    assert len(ingest(folder, index, readers=("g:legal",))["failed"]) == 1
+    assert found(index, "payment", WRITER) == set()
+
+
+def test_the_last_file_leaves_too(folder: Path, index: Index) -> None:
+    ingest(folder, index)
+    for file in folder.iterdir():
+        file.unlink()
+    assert len(ingest(folder, index)["removed"]) == 3
+    assert len(index) == 0
+    with pytest.raises(UsageError, match="Nothing to read"):
+        ingest(folder, index)
+
+
+def test_a_part_that_was_ingested_for_fewer_stays_theirs(folder: Path, index: Index) -> None:
+    part = folder / "hr"
+    part.mkdir()
+    (part / "d.md").write_text("# Pay\n\nPayment d is secret.\n")
+    ledger = Ledger(folder.parent / "ledger.sqlite")
+    request: Any = {"limit": None}
+    build(corpus=Folder(part), index=index, ledger=ledger, readers=["g:hr"]).invoke(request, context=WRITER)
+    report = ingest(folder, index)
+    assert (len(report["added"]), report["skipped"]) == (3, [f"{part}/d.md"])
+    assert not any("secret" in text for text in found(index, "payment", WRITER))
+
+
+def test_a_graph_is_run_again_and_again(folder: Path, index: Index) -> None:
+    ledger = Ledger(folder.parent / "ledger.sqlite")
+    graph = build(corpus=Folder(folder), index=index, ledger=ledger, readers=["public"])
+    graph.invoke({"limit": None}, context=WRITER)
+    (folder / "a.md").write_text("# Terms a\n\nPayment a is due in sixty days.\n")
+    (folder / "new.md").write_text("# New\n\nPayment new is due in ten days.\n")
+    second = graph.invoke({"limit": None}, context=WRITER)
+    assert (len(second["added"]), len(second["changed"])) == (1, 1)
+    third = graph.invoke({"limit": None}, context=WRITER)
+    assert (third["added"], third["changed"], third["unchanged"]) == ([], [], 4)
+
+
 def test_is_loaded_by_name_too(folder: Path, index: Index) -> None:
     ledger = Ledger(folder.parent / "ledger.sqlite")
     graph = load_graph("ingest", [f"path='{folder}'"], index=index, ledger=ledger)

@@ -1,6 +1,8 @@
 """Every index passes the suite of its port."""
 
 import string
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,15 @@ from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
 from tests.retrieval.index_suite import ANNA, IndexSuite, chunk, found
 
+ANOTHER = """
+import sys
+from pathlib import Path
+from tests.retrieval.test_indexes import TestChromaIndex, chunk
+index = TestChromaIndex().make_index(Path(sys.argv[1]))
+index.remove([chunk(f"payment {n}", source=str(n)).id for n in range(10)])
+index.add([chunk("payment anew", source="new")])
+"""
+
 
 class TestChromaIndex(IndexSuite):
     def make_index(self, path: Path) -> Index:
@@ -26,6 +37,14 @@ class TestChromaIndex(IndexSuite):
         other = ChromaIndex(tmp_path / "chroma", HashEmbeddings(dimensions=64))
         with pytest.raises(StorageError, match=r"built with embedder 'hash-256'.*asks for 'hash-64'"):
             other.search("payment", ANNA, 1)
+
+    def test_goes_on_after_another_process_has_written(self, tmp_path: Path) -> None:
+        index = self.make_index(tmp_path)
+        index.add([chunk(f"payment {n}", source=str(n)) for n in range(20)])
+        assert len(found(index, "payment", ANNA, k=50)) == 20
+        root = Path(__file__).parents[2]
+        subprocess.run([sys.executable, "-c", ANOTHER, str(tmp_path)], check=True, cwd=root)
+        assert len(found(index, "payment", ANNA, k=50)) == 11
 
 
 class TestWordsIndex(IndexSuite):

@@ -61,6 +61,13 @@ def test_anything_else_is_not(host: str) -> None:
         LocalDoor(ME).admit(host, {})
 
 
+@pytest.mark.parametrize("host", ["evil.com:2024", "10.0.0.1", "127.0.0.1.evil.com"])
+def test_a_name_that_is_not_this_machines_is_turned_away(host: str) -> None:
+    with pytest.raises(DeniedError):
+        LocalDoor(ME).admit("127.0.0.1", {"host": host})
+    assert LocalDoor(ME).admit("127.0.0.1", {"host": "localhost:8000"}) == ME
+
+
 @pytest.mark.parametrize(
     "origin", ["https://evil.com", "null", "http://127.0.0.1.evil.com", "http://10.0.0.1"]
 )

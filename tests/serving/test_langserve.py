@@ -122,6 +122,13 @@ def test_a_thread_remembers_only_where_it_is_named(server: str) -> None:
     assert ask("And what else?")["refused"] is True
 
 
+def test_a_batch_in_a_thread_keeps_every_turn(server: str) -> None:
+    thread = {"x-thread-id": "batch"}
+    body = {"inputs": [{"question": PAY}, {"question": PAY}]}
+    outputs = httpx.post(f"{server}/qa/batch", json=body, headers=thread, timeout=30).json()["output"]
+    assert [output["answer"] for output in outputs] == [ANSWER, ANSWER]
+
+
 def test_a_hundred_questions_at_once(server: str) -> None:
     async def ask_all() -> list[int]:
         async with httpx.AsyncClient(timeout=120) as client:
