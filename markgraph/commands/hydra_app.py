@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from markgraph.build import compose
-from markgraph.config_errors import explain
+from markgraph.config_errors import explain, nearest
+from markgraph.errors import ConfigError
 
 
 def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
@@ -35,11 +36,10 @@ def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
     faults: list[BaseException] = []
 
     def task(config: DictConfig) -> None:
-        logging.basicConfig(level=config.get("debug", {}).get("log_level", "WARNING"))
-        logging.getLogger("pypdf").setLevel(logging.ERROR)  # it warns about every flaw of every file
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             print(f"[{HydraConfig.get().job.override_dirname}]", file=sys.stderr)  # noqa: T201
         try:
+            _set_log_level(config.get("debug", {}).get("log_level", "WARNING"))
             codes.append(import_module(f"markgraph.commands.{job}").run(config))
         except BaseException as fault:  # Hydra would print it as its own
             faults.append(fault)
@@ -56,3 +56,11 @@ def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
     if faults:
         raise faults[0]
     return max(codes, default=0)
+
+
+def _set_log_level(level: str) -> None:
+    levels = logging.getLevelNamesMapping()
+    if level not in levels:
+        raise ConfigError(f"Config 'debug.log_level' has value {level!r}.{nearest(str(level), levels)}")
+    logging.basicConfig(level=level)
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it warns about every flaw of every file

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from markgraph.errors import StorageError
+from markgraph.errors import ConfigError, StorageError
 from markgraph.retrieval.storage import storage_errors
 from markgraph.retrieval.types import Chunk, Hit
 from markgraph.security.caller import Caller, may_read, readers_of
@@ -24,6 +24,7 @@ BATCH = 256
 """Chunks a write; Chroma's own limit is a few thousand."""
 
 
+@runtime_checkable
 class Embedder(Protocol):
     """What an index needs of an embedder, beyond LangChain's `Embeddings`: a name."""
 
@@ -53,6 +54,11 @@ class ChromaIndex:
 
     def __post_init__(self) -> None:
         self.path = Path(self.path).expanduser()
+        if not isinstance(self.embedder, Embedder):
+            raise ConfigError(
+                f"The embedder is a {type(self.embedder).__name__}, which has no `name`. An index remembers "
+                "by name which embedder made its vectors: subclass yours and add the property."
+            )
 
     def add(self, chunks: Sequence[Chunk]) -> None:
         """Store `chunks`; one that is there already is replaced, with its permissions."""

@@ -98,6 +98,12 @@ def test_an_unknown_model_names_those_there_are(markgraph: Markgraph) -> None:
     assert "Traceback" not in ran.err
 
 
+def test_an_unknown_log_level_names_those_there_are(markgraph: Markgraph) -> None:
+    ran = markgraph("ask", PAY, *STAND_INS, "debug.log_level=DEBUGG")
+    assert ran.code == 2
+    assert "Did you mean 'DEBUG'?" in ran.err
+
+
 def test_an_unknown_output_names_those_there_are(markgraph: Markgraph) -> None:
     ran = markgraph("ask", PAY, *STAND_INS, "output=yaml")
     assert ran.code == 2

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from langchain_core.embeddings import DeterministicFakeEmbedding
 
-from markgraph.errors import StorageError
+from markgraph.errors import ConfigError, StorageError
 from markgraph.models.embed import HashEmbeddings
 from markgraph.retrieval.dense import ChromaIndex
 from markgraph.retrieval.hybrid import HybridIndex
@@ -37,6 +38,10 @@ class TestChromaIndex(IndexSuite):
         other = ChromaIndex(tmp_path / "chroma", HashEmbeddings(dimensions=64))
         with pytest.raises(StorageError, match=r"built with embedder 'hash-256'.*asks for 'hash-64'"):
             other.search("payment", ANNA, 1)
+
+    def test_wants_an_embedder_with_a_name(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="DeterministicFakeEmbedding, which has no `name`"):
+            ChromaIndex(tmp_path, DeterministicFakeEmbedding(size=8))  # type: ignore[arg-type]
 
     def test_goes_on_after_another_process_has_written(self, tmp_path: Path) -> None:
         index = self.make_index(tmp_path)
