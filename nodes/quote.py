@@ -11,8 +11,8 @@ class Quote:
     """Replaces a draft that failed by the sentences that are likeliest to answer the question."""
 
     max_sentences: int = 2
-    near: float = 0.9
-    """A further sentence is quoted when it scores at least so much of the best."""
+    near: float = 0.99
+    """A further sentence is quoted when it scores at least so much of the best; good scores crowd near 1."""
 
     def __call__(self, state: QAState) -> dict[str, Any]:
         """Return the quoted sentences as claims, and a verdict about them.
