@@ -88,6 +88,8 @@ class Turn(TypedDict):
     topic: str
     """The last question of the thread that stood on its own."""
     answer: str
+    grants: list[str]
+    """What the caller might use and read then: who has lost some of it must not be shown the answer again."""
 
 
 class Usage(TypedDict):

@@ -24,9 +24,10 @@ class Compress:
     """The part of the budget that earlier turns may take."""
 
     def __call__(self, state: QAState) -> dict[str, Any]:
-        """Return what fits: an excerpt for each passage (it may be empty), and the last turns."""
+        """Return what fits: an excerpt for each passage, maybe empty, and the last turns still allowed."""
         budget = self.max_tokens * CHARACTERS_PER_TOKEN
-        recent = last_turns(state.get("history") or [], int(budget * self.history_share))
+        allowed = [turn for turn in state.get("history") or [] if set(turn["grants"]) <= set(state["grants"])]
+        recent = last_turns(allowed, int(budget * self.history_share))
         room = budget - sum(map(_length, recent))
         texts = [passage["text"] for passage in state["passages"]]
         return {"recent": recent, "excerpts": excerpt(state["standalone"], texts, room)}

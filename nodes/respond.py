@@ -36,7 +36,11 @@ def changes(state: QAState) -> str:
 def turn_of(state: QAState, answer: str) -> Turn:
     """Return what the thread remembers of this turn."""
     return Turn(
-        question=state["question"], standalone=state["standalone"], topic=state["topic"], answer=answer
+        question=state["question"],
+        standalone=state["standalone"],
+        topic=state["topic"],
+        answer=answer,
+        grants=state["grants"],
     )
 
 

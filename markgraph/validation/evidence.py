@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from markgraph.validation.features import FEATURES, Embed, measure
 
-__all__ = ["ANSWERABLE", "Embed", "Evidence", "is_answerable", "rank_evidence"]
+__all__ = ["ANSWERABLE", "Embed", "Evidence", "rank_evidence"]
 
 # Fitted by `python benchmarks/evidence.py DATA_FOLDER --fit` on 820 SQuAD questions, with and without the
 # passage that answers them; scaled (Platt 1999) so that the best sentence's score is the chance that the
@@ -60,8 +60,3 @@ def rank_evidence(question: str, passages: Sequence[str], embed: Embed) -> list[
         for each, logit in zip(found, logits.tolist(), strict=True)
     ]
     return sorted(ranked, key=lambda evidence: -evidence.score)
-
-
-def is_answerable(ranked: Sequence[Evidence], threshold: float = ANSWERABLE) -> bool:
-    """Tell whether the best of `ranked` is good enough to answer with."""
-    return bool(ranked) and ranked[0].score >= threshold

@@ -86,3 +86,14 @@ def test_a_run_that_waits_shows_no_answer_of_the_turn_before(index: Index) -> No
     graph.invoke({"question": QUESTION}, THREAD, context=ALICE)
     waiting = graph.invoke({"question": "Save a note."}, THREAD, context=ALICE)
     assert (waiting["answer"], waiting["citations"]) == ("", [])
+
+
+def test_a_later_turn_does_not_see_an_answer_that_its_caller_may_not_read_any_more(index: Index) -> None:
+    model = FakeChatModel(responses=[f"{LIABILITY} [1]"])
+    graph = build("qa", index, model)
+    assert "150 %" in graph.invoke({"question": QUESTION}, THREAD, context=ALICE)["answer"]
+    payment = "Within how many days must the customer pay an invoice?"
+    graph.invoke({"question": payment}, THREAD, context=ALICE)
+    assert "150 %" in str(model.prompts[-1])  # what she may read, she is reminded of
+    graph.invoke({"question": payment}, THREAD, context=Caller("alice", ("reader",)))
+    assert not any("150 %" in message.text for message in model.prompts[-1])

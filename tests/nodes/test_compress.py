@@ -13,7 +13,7 @@ TEXTS = [
 
 
 def turn(question: str) -> Turn:
-    return Turn(question=question, standalone=question, topic=question, answer="x" * 10)
+    return Turn(question=question, standalone=question, topic=question, answer="x" * 10, grants=[])
 
 
 def test_leaves_alone_what_fits() -> None:

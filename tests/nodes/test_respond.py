@@ -19,7 +19,7 @@ def claim(text: str, start: int, end: int) -> CheckedClaim:
 
 def answer(*claims: CheckedClaim) -> dict[str, Any]:
     state: Any = {"claims": list(claims), "passages": [PASSAGE], "question": "?", "standalone": "?"}
-    return respond(state | {"topic": "?", "done": []})
+    return respond(state | {"topic": "?", "done": [], "grants": []})
 
 
 def test_the_same_sentence_gets_the_same_mark_and_a_longer_stretch_its_own() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from markgraph.validation.evidence import is_answerable, rank_evidence
+from markgraph.validation.evidence import ANSWERABLE, Evidence, rank_evidence
 from markgraph.validation.features import POOL
 from tests.validation.fakes import CountingEmbed, embed
 
@@ -23,6 +23,11 @@ FINES = (
 
 def best(question: str, *passages: str) -> str:
     return rank_evidence(question, passages, embed)[0].quote
+
+
+def is_answerable(ranked: list[Evidence]) -> bool:
+    """Tell whether the best sentence is good enough to answer with."""
+    return bool(ranked) and ranked[0].score >= ANSWERABLE
 
 
 def test_prefers_the_sentence_that_gives_what_is_asked_for() -> None:
