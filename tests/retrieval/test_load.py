@@ -47,18 +47,6 @@ def encrypt(data: bytes, password: str) -> bytes:
     return out.getvalue()
 
 
-@pytest.fixture
-def read(tmp_path: Path):
-    """Return a function that writes a file and loads it."""
-
-    def read(name: str, data: bytes | str) -> Document:
-        path = tmp_path / name
-        path.write_bytes(data if isinstance(data, bytes) else data.encode())
-        return load(path, f"docs/{name}")
-
-    return read
-
-
 def at(document: Document, title: str) -> str:
     """Return the text that begins where the heading `title` says."""
     return document.text[next(each.offset for each in document.headings if each.title == title) :]

@@ -1,32 +1,18 @@
 import contextlib
 import io
 import zipfile
-from pathlib import Path
 
 import docx
 import pytest
 
 from markgraph.errors import DocumentError
-from markgraph.retrieval.load import load
-from markgraph.retrieval.types import Document, Heading
+from markgraph.retrieval.types import Heading
 
 
 def save(document: docx.document.Document) -> bytes:
     out = io.BytesIO()
     document.save(out)
     return out.getvalue()
-
-
-@pytest.fixture
-def read(tmp_path: Path):
-    """Return a function that writes a file and loads it."""
-
-    def read(name: str, data: bytes | str) -> Document:
-        path = tmp_path / name
-        path.write_bytes(data if isinstance(data, bytes) else data.encode())
-        return load(path, f"docs/{name}")
-
-    return read
 
 
 def test_docx_is_read_in_order_with_headings_and_rows(read):
