@@ -1,0 +1,1 @@
+"""Benchmarks that measure MARK beside its rivals, in one run."""

@@ -1,0 +1,1 @@
+"""What computes the tokens of a chat model, on this machine: one port, several engines."""
