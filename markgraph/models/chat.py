@@ -1,6 +1,6 @@
 """A LangChain chat model over an engine on this machine."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -14,9 +14,9 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, SkipValidation
 
+from markgraph.engines.port import Engine, Sampling, Token
 from markgraph.errors import UsageError
 from markgraph.models.detokenize import Detokenizer
-from markgraph.models.engine import Engine, Sampling
 from markgraph.models.tool_calls import parse_tool_calls, to_chat
 
 SETTINGS = ("max_tokens", "temperature", "top_p", "seed")
@@ -99,39 +99,48 @@ class LocalChatModel(BaseChatModel):
         tools: list[dict[str, Any]] | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        prompt = self._encode(messages, tools or [])
-        text = Detokenizer(self.engine.tokenizer, [*self.stop, *(stop or [])])
-        pieces = self._pieces(prompt, text, self._sampling(len(prompt), kwargs))
-        if tools:
-            pieces = _called(pieces, tools)
-        for piece in pieces:
-            if run_manager and piece.text:
-                run_manager.on_llm_new_token(piece.text, chunk=ChatGenerationChunk(message=piece))
-            yield ChatGenerationChunk(message=piece)
-        yield self._last(len(prompt), text)
-
-    def _pieces(self, prompt: list[int], text: Detokenizer, sampling: Sampling) -> Iterator[AIMessageChunk]:
-        """Yield once for each token, if only an empty text: between two, a consumer can leave."""
+        answer, prompt, sampling = self._ask(messages, stop, tools or [], kwargs)
         for token in self.engine.stream(prompt, sampling):
-            yield AIMessageChunk(content=text.push(token))
-            if text.stopped:
-                return
-        if piece := text.flush():
-            yield AIMessageChunk(content=piece)
+            chunk = answer.push(token)
+            if run_manager and chunk.text:
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+            if answer.stopped:
+                break
+        for chunk in answer.finish():
+            if run_manager and chunk.text:
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
 
-    def _last(self, prompt_tokens: int, text: Detokenizer) -> ChatGenerationChunk:
-        usage = UsageMetadata(
-            input_tokens=prompt_tokens,
-            output_tokens=text.tokens,
-            total_tokens=prompt_tokens + text.tokens,
-        )
-        message = AIMessageChunk(
-            content="",
-            usage_metadata=usage,
-            response_metadata={"model_name": self.model_name, "model_provider": "markgraph"},
-            chunk_position="last",
-        )
-        return ChatGenerationChunk(message=message)
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        *,
+        tools: list[dict[str, Any]] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        answer, prompt, sampling = self._ask(messages, stop, tools or [], kwargs)
+        async for token in self.engine.astream(prompt, sampling):
+            chunk = answer.push(token)
+            if run_manager and chunk.text:
+                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+            if answer.stopped:
+                break
+        for chunk in answer.finish():
+            if run_manager and chunk.text:
+                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+    def _ask(
+        self, messages: list[BaseMessage], stop: list[str] | None, tools: list[dict[str, Any]], kwargs: Any
+    ) -> tuple["Answer", list[int], Sampling]:
+        prompt = self._encode(messages, tools)
+        text = Detokenizer(self.engine.tokenizer, [*self.stop, *(stop or [])])
+        sampling = self._sampling(len(prompt), kwargs)
+        return Answer(self.model_name, len(prompt), text, tools), prompt, sampling
 
     def _encode(self, messages: list[BaseMessage], tools: list[dict[str, Any]]) -> list[int]:
         tokenizer = self.engine.tokenizer
@@ -155,13 +164,61 @@ class LocalChatModel(BaseChatModel):
         return Sampling(**settings | {"max_tokens": min(settings["max_tokens"], room)})
 
 
-def _called(pieces: Iterator[AIMessageChunk], tools: list[dict[str, Any]]) -> Iterator[AIMessageChunk]:
-    """Hold the text back until it is complete: only then is a tool call known for one."""
-    text = ""
-    for piece in pieces:
-        text += piece.text
-        yield AIMessageChunk(content="")
-    yield parse_tool_calls(text, tools)
+class Answer:
+    """An answer in the making: tokens in, chunks out."""
+
+    def __init__(
+        self, model_name: str, prompt_tokens: int, text: Detokenizer, tools: list[dict[str, Any]]
+    ) -> None:
+        self._model_name, self._prompt_tokens, self._text, self._tools = (
+            model_name,
+            prompt_tokens,
+            text,
+            tools,
+        )
+        self._held = ""
+
+    @property
+    def stopped(self) -> bool:
+        """Tell whether a stop string has come."""
+        return self._text.stopped
+
+    def push(self, token: Token) -> ChatGenerationChunk:
+        """Return a chunk for each token, if only an empty one: between two, a consumer can leave."""
+        return _chunk(self._shown(self._text.push(token.id)))
+
+    def finish(self) -> Iterator[ChatGenerationChunk]:
+        """Yield what was held back, and last the usage."""
+        if piece := self._shown("" if self.stopped else self._text.flush()):
+            yield _chunk(piece)
+        if self._tools:
+            yield ChatGenerationChunk(message=parse_tool_calls(self._held, self._tools))
+        yield self._last()
+
+    def _shown(self, piece: str) -> str:
+        """Hold the text back until it is complete: only then is a tool call known for one."""
+        if not self._tools:
+            return piece
+        self._held += piece
+        return ""
+
+    def _last(self) -> ChatGenerationChunk:
+        usage = UsageMetadata(
+            input_tokens=self._prompt_tokens,
+            output_tokens=self._text.tokens,
+            total_tokens=self._prompt_tokens + self._text.tokens,
+        )
+        message = AIMessageChunk(
+            content="",
+            usage_metadata=usage,
+            response_metadata={"model_name": self._model_name, "model_provider": "markgraph"},
+            chunk_position="last",
+        )
+        return ChatGenerationChunk(message=message)
+
+
+def _chunk(text: str) -> ChatGenerationChunk:
+    return ChatGenerationChunk(message=AIMessageChunk(content=text))
 
 
 def _defused(content: str, controls: Sequence[str]) -> str:

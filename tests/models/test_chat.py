@@ -16,10 +16,11 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Too
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
+from markgraph.engines.port import Engine, Sampling, Token
+from markgraph.engines.transformers import TransformersEngine
 from markgraph.errors import UsageError
 from markgraph.models.chat import LocalChatModel
-from markgraph.models.engine import Engine, Sampling, TransformersEngine
-from tests.models.test_engine import CONTROLS, tiny_llama, tiny_tokenizer
+from tests.engines.test_transformers import CONTROLS, tiny_llama, tiny_tokenizer
 
 pytestmark = pytest.mark.anyio
 
@@ -44,10 +45,14 @@ class Scripted:
         self.prompts: list[list[int]] = []
         self.samplings: list[Sampling] = []
 
-    def stream(self, prompt: list[int], sampling: Sampling) -> Iterator[int]:
+    def stream(self, prompt: list[int], sampling: Sampling) -> Iterator[Token]:
         self.prompts.append(prompt)
         self.samplings.append(sampling)
-        yield from TOKENIZER(self.answer).input_ids[: sampling.max_tokens]
+        yield from map(Token, TOKENIZER(self.answer).input_ids[: sampling.max_tokens])
+
+    async def astream(self, prompt: list[int], sampling: Sampling) -> AsyncIterator[Token]:
+        for token in self.stream(prompt, sampling):
+            yield token
 
 
 class Counting:
@@ -57,10 +62,16 @@ class Counting:
         self.inner, self.steps = inner, 0
         self.tokenizer, self.context_tokens = inner.tokenizer, inner.context_tokens
 
-    def stream(self, prompt: list[int], sampling: Sampling) -> Iterator[int]:
+    def stream(self, prompt: list[int], sampling: Sampling) -> Iterator[Token]:
         for token in self.inner.stream(prompt, sampling):
             self.steps += 1
             time.sleep(0.002)
+            yield token
+
+    async def astream(self, prompt: list[int], sampling: Sampling) -> AsyncIterator[Token]:
+        async for token in self.inner.astream(prompt, sampling):
+            self.steps += 1
+            await asyncio.sleep(0.002)
             yield token
 
 
