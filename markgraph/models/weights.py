@@ -60,7 +60,7 @@ def load_causal(weights: Path, dtype: str) -> tuple[Any, Any]:
 
     if dtype not in DTYPES:
         raise UsageError(f"model.engine.dtype is {dtype!r}. Allowed: {', '.join(DTYPES)}.")
-    folder = _converted(weights) if weights.suffix == ".gguf" else weights
+    folder = safetensors_folder(weights)
     with _quiet(), _loading(folder):
         _refuse_kernels(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder, **_LOCAL)
@@ -68,7 +68,6 @@ def load_causal(weights: Path, dtype: str) -> tuple[Any, Any]:
             folder,
             dtype=getattr(torch, best_dtype() if dtype == "auto" else dtype),
             use_safetensors=True,
-            attn_implementation="sdpa",
             **_LOCAL,
         )
     return tokenizer, model.eval()
@@ -84,14 +83,22 @@ def best_dtype() -> str:
     return "bfloat16" if "amx_bf16" in known or "avx512_bf16" in known else "float32"
 
 
-def _converted(gguf: Path) -> Path:
-    """Return a folder with the dequantised safetensors of `gguf`, made at the first call (about 15 s)."""
+def safetensors_folder(weights: Path) -> Path:
+    """Return the folder `weights`, or one with the dequantised safetensors of the GGUF file `weights`.
+
+    A file is converted at the first call (about 15 s for 135 M parameters), and kept in the cache.
+
+    Raises:
+        WeightsError: it cannot be converted, or there is no room for that.
+    """
+    if weights.suffix != ".gguf":
+        return weights
     try:
-        return _find_or_convert(gguf)
+        return _find_or_convert(weights)
     except (OSError, SafetensorError) as error:  # the latter too when the disk is full
         folder = cache_folder() / "converted"
         raise WeightsError(
-            f"Could not convert {gguf} into {folder}: {error}. Free some space there and check the "
+            f"Could not convert {weights} into {folder}: {error}. Free some space there and check the "
             "permissions, or set MARKGRAPH_CACHE to another folder."
         ) from error
 
