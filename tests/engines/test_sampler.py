@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 from markgraph.engines.port import Sampling, Token
 from markgraph.engines.sampler import Sampler, end_tokens
 from markgraph.errors import UsageError
-from tests.engines.test_transformers import tiny_tokenizer
+from tests.engines.tiny import tiny_tokenizer
 
 LOGITS = torch.tensor([1.0, 5.0, 3.0, 0.0])
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from markgraph.models.detokenize import Detokenizer
-from tests.models.test_engine import tiny_tokenizer
+from tests.engines.tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
 FAMILY = "\U0001f469\u200d\U0001f469\u200d\U0001f467"

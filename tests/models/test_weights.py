@@ -14,12 +14,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from markgraph.build import compose
+from markgraph.engines.port import Sampling
+from markgraph.engines.transformers import TransformersEngine
 from markgraph.errors import WeightsError
 from markgraph.models.chat import LocalChatModel
-from markgraph.models.engine import Sampling, TransformersEngine
 from markgraph.models.source import resolve
 from markgraph.models.weights import best_dtype, load_causal, load_encoder
-from tests.models.test_engine import tiny_llama
+from tests.engines.tiny import tiny_llama
 
 LOAD = "import sys; from pathlib import Path; from markgraph.models.weights import load_causal\n"
 CHILD = LOAD + "print(sum(p.numel() for p in load_causal(Path(sys.argv[1]), 'float32')[1].parameters()))"
@@ -99,7 +100,7 @@ def test_the_converted_model_computes_what_transformers_reads_from_the_gguf(gguf
     expected = reference.generate(
         torch.tensor([prompt]), attention_mask=mask, do_sample=False, max_new_tokens=16
     )[0, len(prompt) :].tolist()
-    said = list(engine.stream(prompt, Sampling(max_tokens=16)))
+    said = [token.id for token in engine.stream(prompt, Sampling(max_tokens=16))]
     assert said == [token for token in expected if token != tokenizer.eos_token_id]
 
 

@@ -1,0 +1,90 @@
+"""Any causal language model that transformers can load: the fallback, and the reference for the others.
+
+Does NOT include: batching, adapters, state that outlives an answer.
+"""
+
+import inspect
+import threading
+from collections.abc import AsyncIterator, Generator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from markgraph.engines.port import Sampling, Token
+from markgraph.engines.requests import answer_room, refuse
+from markgraph.engines.sampler import Sampler, end_tokens
+from markgraph.engines.threaded import StepThread
+from markgraph.models.source import resolve
+
+UNBOUNDED = 1 << 20
+"""The window of a recurrent model, which has none: long enough for any prompt, short enough to be a bound."""
+
+
+@dataclass
+class TransformersEngine:
+    """Runs any causal language model that transformers can load, one step at a time.
+
+    Steps of concurrent requests take turns, so that they don't fight over the cores.
+    """
+
+    source: str
+    """Reference to a GGUF file or a safetensors folder, as `markgraph.models.source.resolve` takes it."""
+    sha256: str | None = None
+    dtype: str = "auto"
+    """`auto`, `float32` or `bfloat16`."""
+    _load: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _step: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _thread: StepThread = field(default_factory=lambda: StepThread("transformers"), repr=False, compare=False)
+
+    @property
+    def tokenizer(self) -> Any:
+        """Return the model's tokenizer."""
+        return self._ready()[0]
+
+    @property
+    def context_tokens(self) -> int:
+        """Return the model's window."""
+        # Mamba's config has no such entry.
+        return int(getattr(self._ready()[1].config, "max_position_embeddings", UNBOUNDED))
+
+    def stream(self, prompt: list[int], sampling: Sampling) -> Generator[Token, None, None]:
+        """Yield tokens as they are computed, without the end-of-text token."""
+        import torch
+
+        refuse("transformers", sampling, "adapter")
+        room = answer_room(prompt, sampling, self.context_tokens)
+        tokenizer, model = self._ready()
+        ends = end_tokens(tokenizer, model.generation_config)
+        sampler = Sampler(sampling)
+        # One token at a time after the prompt: with several and a state, transformers' Mamba is wrong.
+        step, past = torch.tensor([prompt], device=model.device), None  # (1, l)
+        for _ in range(room):
+            with self._step, torch.inference_mode():
+                logits, past = _forward(model, step, past)
+                token = sampler.pick(logits)
+            if token.id in ends:
+                return
+            yield token
+            step = torch.tensor([[token.id]], device=model.device)
+
+    def astream(self, prompt: list[int], sampling: Sampling) -> AsyncIterator[Token]:
+        """Do the same without holding a thread between tokens."""
+        return self._thread.follow(self.stream(prompt, sampling))
+
+    def _ready(self) -> tuple[Any, Any]:
+        with self._load:
+            return self._loaded
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        from markgraph.models.weights import load_causal
+
+        return load_causal(resolve(self.source, self.sha256), self.dtype)
+
+
+def _forward(model: Any, ids: Any, past: Any) -> tuple[Any, Any]:
+    """Return the logits after the last of `ids` (1, l), float32 (v,), and the state to go on from."""
+    takes = inspect.signature(model.forward).parameters
+    name = "cache_params" if "cache_params" in takes else "past_key_values"  # Mamba's name for it
+    out = model(ids, use_cache=True, logits_to_keep=1, **{name: past})
+    return out.logits[0, -1].float().cpu(), out[name]
