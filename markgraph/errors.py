@@ -53,3 +53,19 @@ class DocumentError(MarkError):
 
 class StorageError(MarkError):
     """Something could not be written or read back: a full disk, a damaged or mismatched index."""
+
+
+class OverloadedError(MarkError):
+    """More is asked at once than this machine keeps waiting: the same request will do later."""
+
+
+class EngineError(MarkError):
+    """The model failed, or was taken away, while it computed an answer."""
+
+
+class TooLargeError(MarkError):
+    """A model does not fit into the memory that is there, or that models may take."""
+
+
+class QualityError(MarkError):
+    """A number format changes a model's answers more than was stated to be tolerable."""

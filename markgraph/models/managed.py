@@ -1,0 +1,87 @@
+"""An engine that is in memory while it is used, and while there is room: what config puts into a model."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import Any
+
+from markgraph.engines.port import Engine, Sampling, Token
+from markgraph.models.manager import ModelManager, Spec
+
+
+def managed(
+    engine: "partial[Engine]",
+    memory: int,
+    adapters: Mapping[str, str] | None = None,
+    budget: int | None = None,
+) -> "ManagedEngine":
+    """Return `engine` under the care of the manager that all models of this process share.
+
+    Args:
+        engine: makes the engine, `_partial_` in config; two with equal settings are one in memory.
+        memory: bytes that it takes, caches included.
+        adapters: name and source of adapters over it; those of all configs with the same base are loaded
+            together, once.
+        budget: bytes that all models may take together; None for three quarters of what is free.
+    """
+    settings = json.dumps(engine.keywords, sort_keys=True, default=str)
+    spec = Spec(
+        name=str(engine.keywords.get("source", engine.func.__name__)),
+        key=f"{engine.func.__module__}.{engine.func.__qualname__} {settings}",
+        nbytes=memory,
+        make=lambda adapters: engine(adapters=dict(adapters)) if adapters else engine(),
+        adapters=tuple(sorted((adapters or {}).items())),
+    )
+    return ManagedEngine(spec, shared_manager(budget))
+
+
+@lru_cache
+def shared_manager(budget: int | None = None) -> ModelManager:
+    """Return the manager of this process; each budget has its own."""
+    return ModelManager(budget)
+
+
+@dataclass
+class ManagedEngine:
+    """An `Engine` that holds a lease for as long as it streams an answer."""
+
+    spec: Spec
+    manager: ModelManager
+    _known: tuple[Any, int] | None = field(default=None, repr=False, compare=False)
+    """Tokenizer and window: small, and asked for before each answer."""
+
+    def __post_init__(self) -> None:
+        self.manager.announce(self.spec)
+
+    @property
+    def tokenizer(self) -> Any:
+        """Return the model's tokenizer."""
+        return self._about()[0]
+
+    @property
+    def context_tokens(self) -> int:
+        """Return the model's window."""
+        return self._about()[1]
+
+    def stream(self, prompt: list[int], sampling: Sampling) -> Iterator[Token]:
+        """Yield tokens as they are computed, without the end-of-text token."""
+        with self.manager.lease(self.spec) as engine:
+            yield from engine.stream(prompt, sampling)
+
+    async def astream(self, prompt: list[int], sampling: Sampling) -> AsyncIterator[Token]:
+        """Do the same without holding a thread, except while the model is loaded."""
+        async with self.manager.alease(self.spec) as engine:
+            tokens = engine.astream(prompt, sampling)
+            try:
+                async for token in tokens:
+                    yield token
+            finally:
+                if isinstance(tokens, AsyncGenerator):
+                    await tokens.aclose()  # now, not when it is collected: the lease ends here
+
+    def _about(self) -> tuple[Any, int]:
+        if self._known is None:
+            with self.manager.lease(self.spec) as engine:
+                self._known = engine.tokenizer, engine.context_tokens
+        return self._known
