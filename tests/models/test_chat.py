@@ -20,7 +20,7 @@ from markgraph.engines.port import Engine, Sampling, Token
 from markgraph.engines.transformers import TransformersEngine
 from markgraph.errors import UsageError
 from markgraph.models.chat import LocalChatModel
-from tests.engines.test_transformers import CONTROLS, tiny_llama, tiny_tokenizer
+from tests.engines.tiny import CONTROLS, tiny_llama, tiny_tokenizer
 
 pytestmark = pytest.mark.anyio
 
