@@ -36,7 +36,8 @@ class BoundedFolder:
         self._path = path
         self._max_bytes = max_bytes
         self._own = own
-        self._seen = -1
+        self._writes = 0
+        self._seen = (-1, 0)
         self._names: frozenset[str] = frozenset()
         self._lock = FileLock(path / ".lock", timeout=_LOCK_SECONDS)
         try:
@@ -57,7 +58,8 @@ class BoundedFolder:
         Empty when it can't be read.
         """
         try:
-            changed = self._path.stat().st_mtime_ns
+            # A file that is added within the clock's tick doesn't change the time once more.
+            changed = (self._path.stat().st_mtime_ns, self._writes)
             if changed != self._seen:
                 self._names = frozenset(name for name in os.listdir(self._path) if self._own.fullmatch(name))
                 self._seen = changed
@@ -105,6 +107,7 @@ class BoundedFolder:
                 part.unlink(missing_ok=True)
                 raise
             self.touch(name, rank)
+            self._writes += 1
         return True
 
     def _make_room(self, nbytes: int) -> bool:
