@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from hashlib import sha256
 from io import StringIO
@@ -18,6 +18,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 
 from markgraph.errors import UsageError, WeightsError
+from markgraph.models.placement import Placement
 from markgraph.models.source import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -44,15 +45,17 @@ def load_encoder(folder: Path) -> tuple[Any, Any]:
     return tokenizer, model.eval()
 
 
-def load_causal(weights: Path, dtype: str) -> tuple[Any, Any]:
+def load_causal(weights: Path, dtype: str, placement: Placement | None = None) -> tuple[Any, Any]:
     """Return (tokenizer, causal language model).
 
     Args:
         weights: a folder with safetensors, or a GGUF file, which is dequantised once and kept in the cache.
-        dtype: `float32`, `bfloat16`, or `auto` (bfloat16 where this processor multiplies it natively).
+        dtype: `float32`, `bfloat16`, or `auto` (bfloat16 where it is multiplied natively).
+        placement: which devices, and which format; otherwise on the processor, as it is.
 
     Raises:
-        UsageError: `dtype` is something else.
+        UsageError: `dtype` is something else, or the placement needs other hardware.
+        MissingExtraError: the placement needs a package that is not installed.
         WeightsError: there is no such model in `weights`, or no room to convert it.
     """
     import torch
@@ -60,17 +63,47 @@ def load_causal(weights: Path, dtype: str) -> tuple[Any, Any]:
 
     if dtype not in DTYPES:
         raise UsageError(f"model.engine.dtype is {dtype!r}. Allowed: {', '.join(DTYPES)}.")
+    placement = placement or Placement()
+    options = placement.options()
     folder = safetensors_folder(weights)
     with _quiet(), _loading(folder):
         _refuse_kernels(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder, **_LOCAL)
         model: Any = AutoModelForCausalLM.from_pretrained(
             folder,
-            dtype=getattr(torch, best_dtype() if dtype == "auto" else dtype),
+            dtype=getattr(torch, _chosen(dtype, placement)),
             use_safetensors=True,
+            **options,
             **_LOCAL,
         )
+    if placement.quantization == "fp8":
+        from markgraph.models.fp8 import to_fp8
+
+        to_fp8(model)
     return tokenizer, model.eval()
+
+
+def load_tokenizer(weights: Path) -> Any:
+    """Return the tokenizer of a folder or a GGUF file, whose tokenizer is read once and kept in the cache.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    folder = weights
+    if weights.suffix == ".gguf":
+        converted = _place(weights, "converted")
+        folder = converted if converted.exists() else _made_once(weights, "tokenizers", _convert_tokenizer)
+    with _quiet(), _loading(folder):
+        return AutoTokenizer.from_pretrained(folder, **_LOCAL)
+
+
+def _chosen(dtype: str, placement: Placement) -> str:
+    """Return the dtype that `auto` stands for."""
+    if dtype != "auto":
+        return dtype
+    return "bfloat16" if placement.on_gpu else best_dtype()
 
 
 def best_dtype() -> str:
@@ -93,53 +126,65 @@ def safetensors_folder(weights: Path) -> Path:
     """
     if weights.suffix != ".gguf":
         return weights
-    try:
-        return _find_or_convert(weights)
-    except (OSError, SafetensorError) as error:  # the latter too when the disk is full
-        folder = cache_folder() / "converted"
-        raise WeightsError(
-            f"Could not convert {weights} into {folder}: {error}. Free some space there and check the "
-            "permissions, or set MARKGRAPH_CACHE to another folder."
-        ) from error
+    return _made_once(weights, "converted", _convert)
 
 
-def _find_or_convert(gguf: Path) -> Path:
+def _place(gguf: Path, shelf: str) -> Path:
+    """Return where the cache keeps what is made from `gguf`, as it is now."""
     stat = gguf.stat()
     key = sha256(f"{gguf.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
-    target = cache_folder() / "converted" / f"{gguf.stem}-{key}"
+    return cache_folder() / shelf / f"{gguf.stem}-{key}"
+
+
+def _made_once(gguf: Path, shelf: str, make: Callable[[Path, Path], None]) -> Path:
+    """Return the folder on `shelf` that `make(gguf, folder)` fills at the first call."""
+    target = _place(gguf, shelf)
     if target.exists():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):
-        if not target.exists():
-            logger.info("Converting %s to safetensors, once.", gguf.name)
-            _convert(gguf, target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):
+            if not target.exists():
+                logger.info("Converting %s, once, into %s.", gguf.name, target)
+                draft = Path(f"{target}.converting")
+                shutil.rmtree(draft, ignore_errors=True)  # left by a killed process; the lock is ours
+                draft.mkdir()
+                try:
+                    make(gguf, draft)
+                    draft.rename(target)
+                finally:
+                    shutil.rmtree(draft, ignore_errors=True)
+    except (OSError, SafetensorError) as error:  # the latter too when the disk is full
+        raise WeightsError(
+            f"Could not convert {gguf} into {target.parent}: {error}. Free some space there and check the "
+            "permissions, or set MARKGRAPH_CACHE to another folder."
+        ) from error
     return target
 
 
-def _convert(gguf: Path, target: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+def _convert_tokenizer(gguf: Path, folder: Path) -> None:
+    from transformers import AutoTokenizer
 
-    draft = Path(f"{target}.converting")
-    shutil.rmtree(draft, ignore_errors=True)  # left by a killed process; the lock is ours
-    draft.mkdir()
-    try:
-        with _bars_for_people(), _quiet(), _loading(gguf):
-            options = _LOCAL | {"gguf_file": gguf.name}
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **options)
-            model = AutoModelForCausalLM.from_pretrained(
-                gguf.parent,
-                quantization_config=GgufConfig(dequantize=True),
-                dtype=torch.float32,
-                **options,
-            )
-        with _bars_for_people():
-            model.save_pretrained(draft)
-            tokenizer.save_pretrained(draft)
-        draft.rename(target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with _bars_for_people(), _quiet(), _loading(gguf):
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, **_LOCAL)
+        tokenizer.save_pretrained(folder)
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    with _bars_for_people(), _quiet(), _loading(gguf):
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent,
+            gguf_file=gguf.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float32,
+            **_LOCAL,
+        )
+    with _bars_for_people():
+        model.save_pretrained(folder)
+    _convert_tokenizer(gguf, folder)
 
 
 def _refuse_kernels(folder: Path) -> None:
