@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
-from markgraph.engines.port import Engine, Sampling, Token
+from markgraph.engines.port import Engine, Sampling, Token, cache_scope, current_scope
 from markgraph.models.manager import ModelManager, Spec
 
 
@@ -66,13 +66,22 @@ class ManagedEngine:
 
     def stream(self, prompt: list[int], sampling: Sampling) -> Iterator[Token]:
         """Yield tokens as they are computed, without the end-of-text token."""
-        with self.manager.lease(self.spec) as engine:
-            yield from engine.stream(prompt, sampling)
+        return self._stream(prompt, sampling, current_scope())
 
-    async def astream(self, prompt: list[int], sampling: Sampling) -> AsyncIterator[Token]:
+    def astream(self, prompt: list[int], sampling: Sampling) -> AsyncIterator[Token]:
         """Do the same without holding a thread, except while the model is loaded."""
+        return self._astream(prompt, sampling, current_scope())
+
+    def _stream(self, prompt: list[int], sampling: Sampling, scope: str) -> Iterator[Token]:
+        with self.manager.lease(self.spec) as engine:
+            with cache_scope(scope):  # whose caches is decided by who asks, not by who reads the answer
+                tokens = engine.stream(prompt, sampling)
+            yield from tokens
+
+    async def _astream(self, prompt: list[int], sampling: Sampling, scope: str) -> AsyncIterator[Token]:
         async with self.manager.alease(self.spec) as engine:
-            tokens = engine.astream(prompt, sampling)
+            with cache_scope(scope):
+                tokens = engine.astream(prompt, sampling)
             try:
                 async for token in tokens:
                     yield token

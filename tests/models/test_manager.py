@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hydra.utils import instantiate
 
-from markgraph.engines.port import Engine, Sampling, Token
+from markgraph.engines.port import Engine, Sampling, Token, cache_scope, current_scope
 from markgraph.errors import ConfigError, MarkError, OverloadedError, TooLargeError
 from markgraph.models.managed import ManagedEngine, managed
 from markgraph.models.manager import ModelManager, Spec
@@ -28,11 +28,16 @@ class CountingEngine:
         self.adapters = dict(adapters or {})
         self.weights = threading.Event()  # a plain object that can be weakly referenced
         self.itself = self  # a cycle, as models have
+        self.scopes: list[str] = []
 
     tokenizer: Any = None
     context_tokens = 64
 
     def stream(self, prompt: list[int], sampling: Sampling) -> Iterator[Token]:
+        self.scopes.append(current_scope())
+        return self._count(sampling)
+
+    def _count(self, sampling: Sampling) -> Iterator[Token]:
         yield from (Token(number) for number in range(sampling.max_tokens))
 
     async def astream(self, prompt: list[int], sampling: Sampling) -> AsyncIterator[Token]:
@@ -242,6 +247,20 @@ def test_who_is_cancelled_while_a_model_loads_holds_no_lease_and_the_load_serves
     assert factory.made == ["a"]
     use(manager, factory.spec("b"))
     assert names(manager) == ["b"], "a is held by nobody"
+
+
+def test_caches_are_those_of_who_asks_not_of_who_reads_the_answer() -> None:
+    factory, manager = Factory(), ModelManager(100)
+    engine = ManagedEngine(factory.spec("a"), manager)
+
+    async def read(answer: AsyncIterator[Token]) -> None:
+        assert [token async for token in answer]
+
+    with cache_scope("rita"):
+        answer, other = engine.stream(PROMPT, SAMPLING), engine.astream(PROMPT, SAMPLING)
+    assert list(answer)
+    asyncio.run(read(other))
+    assert use(manager, engine.spec).scopes == ["rita", "rita"]
 
 
 def test_an_async_consumer_who_leaves_ends_the_lease() -> None:
