@@ -40,8 +40,12 @@ class CountingEngine:
     def _count(self, sampling: Sampling) -> Iterator[Token]:
         yield from (Token(number) for number in range(sampling.max_tokens))
 
-    async def astream(self, prompt: list[int], sampling: Sampling) -> AsyncIterator[Token]:
-        for token in self.stream(prompt, sampling):
+    def astream(self, prompt: list[int], sampling: Sampling) -> AsyncIterator[Token]:
+        self.scopes.append(current_scope())
+        return self._acount(sampling)
+
+    async def _acount(self, sampling: Sampling) -> AsyncIterator[Token]:
+        for token in self._count(sampling):
             await asyncio.sleep(0)
             yield token
 
