@@ -3,15 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from contextvars import copy_context
+from typing import Final
 
 from markgraph.engines.port import Token
+
+Steps = Generator[Token | None, None, None]
+"""A stream that says None after a step that gave no token: between two steps, a consumer can leave."""
+
+_END: Final = object()
 
 
 class StepThread:
     """One thread that takes the steps of all streams that an event loop follows, in turn.
 
-    A stream holds no thread between two tokens, and computes nothing that was not asked for. The thread is
+    A stream holds no thread between two steps, and computes nothing that was not asked for. The thread is
     started by the first step.
     """
 
@@ -19,19 +26,25 @@ class StepThread:
         # Not asyncio's own threads: a hundred answers that wait there would stop whatever else needs one.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
 
-    async def follow(self, stream: Generator[Token, None, None]) -> AsyncIterator[Token]:
-        """Yield what `stream` does; close it after the step under way when the consumer leaves."""
+    async def follow(self, steps: Steps) -> AsyncIterator[Token]:
+        """Yield the tokens of `steps`; close it after the step under way when the consumer leaves."""
         context = copy_context()
 
-        def advance() -> Token | None:
-            return context.run(lambda: next(stream, None))
+        def advance() -> object:
+            return context.run(lambda: next(steps, _END))
 
         try:
-            while True:
-                step = self._pool.submit(advance)
-                if (token := await asyncio.wrap_future(step)) is None:
-                    return
-                yield token
+            while (token := await asyncio.wrap_future(self._pool.submit(advance))) is not _END:
+                if isinstance(token, Token):
+                    yield token
         finally:
             # The thread does one thing after another: a step under way is over before this.
-            self._pool.submit(context.run, stream.close)
+            self._pool.submit(context.run, steps.close)
+
+
+def tokens_of(steps: Steps) -> Generator[Token, None, None]:
+    """Yield the tokens of `steps`; close it with this generator."""
+    with closing(steps):
+        for token in steps:
+            if token is not None:
+                yield token

@@ -32,6 +32,12 @@ class TransformersEngine:
     sha256: str | None = None
     dtype: str = "auto"
     """`auto`, `float32` or `bfloat16`."""
+    device_map: str | None = None
+    """`auto` spreads the layers over all GPUs, `cuda:0` takes one; None stays on the processor."""
+    tp_plan: str | None = None
+    """`auto` cuts each layer over the GPUs of a `torchrun`: tensor parallelism."""
+    quantization: str | None = None
+    """`nf4` or `fp8`, on GPUs that have it."""
     _load: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _step: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _thread: StepThread = field(default_factory=lambda: StepThread("transformers"), repr=False, compare=False)
@@ -77,9 +83,11 @@ class TransformersEngine:
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
+        from markgraph.models.placement import Placement
         from markgraph.models.weights import load_causal
 
-        return load_causal(resolve(self.source, self.sha256), self.dtype)
+        placement = Placement(self.device_map, self.tp_plan, self.quantization)
+        return load_causal(resolve(self.source, self.sha256), self.dtype, placement)
 
 
 def _forward(model: Any, ids: Any, past: Any) -> tuple[Any, Any]:

@@ -130,6 +130,19 @@ def test_a_wrong_dtype_names_the_allowed_ones(folders: dict[str, Path]) -> None:
         _ = TransformersEngine(f"file:{folders['llama']}", dtype="float99").context_tokens
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that is asked for")
+@pytest.mark.parametrize("quantization", ["nf4", "fp8"])
+def test_a_format_for_gpus_needs_one(folders: dict[str, Path], quantization: str) -> None:
+    engine = TransformersEngine(f"file:{folders['llama']}", quantization=quantization)
+    with pytest.raises(UsageError, match=f"{quantization}.*GPU"):
+        _ = engine.context_tokens
+
+
+def test_runs_where_the_device_map_says(folders: dict[str, Path], engine: TransformersEngine) -> None:
+    placed = TransformersEngine(f"file:{folders['llama']}", dtype="float32", device_map="cpu")
+    assert said(placed, "Who pays", Sampling(8)) == said(engine, "Who pays", Sampling(8))
+
+
 def test_knows_its_window(engines: dict[str, TransformersEngine]) -> None:
     assert engines["llama"].context_tokens == 512
     assert engines["mamba"].context_tokens > 100_000

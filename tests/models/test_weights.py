@@ -19,7 +19,7 @@ from markgraph.engines.transformers import TransformersEngine
 from markgraph.errors import WeightsError
 from markgraph.models.chat import LocalChatModel
 from markgraph.models.source import resolve
-from markgraph.models.weights import best_dtype, load_causal, load_encoder
+from markgraph.models.weights import best_dtype, load_causal, load_encoder, load_tokenizer
 from tests.engines.tiny import tiny_llama
 
 LOAD = "import sys; from pathlib import Path; from markgraph.models.weights import load_causal\n"
@@ -102,6 +102,21 @@ def test_the_converted_model_computes_what_transformers_reads_from_the_gguf(gguf
     )[0, len(prompt) :].tolist()
     said = [token.id for token in engine.stream(prompt, Sampling(max_tokens=16))]
     assert said == [token for token in expected if token != tokenizer.eos_token_id]
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_a_tokenizer_is_read_from_a_gguf_without_converting_its_weights(
+    gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = load_tokenizer(gguf)
+    monkeypatch.setenv("MARKGRAPH_CACHE", str(tmp_path))
+    for _ in range(2):
+        found = load_tokenizer(gguf)
+        assert found("Zwei, für dich — 😀").input_ids == expected("Zwei, für dich — 😀").input_ids
+        assert found.chat_template == expected.chat_template
+    assert [file.name for file in tmp_path.iterdir()] == ["tokenizers"]
+    assert sum(file.stat().st_size for file in tmp_path.rglob("*")) < 20e6
 
 
 @pytest.mark.weights
