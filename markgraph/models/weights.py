@@ -94,7 +94,7 @@ def load_tokenizer(weights: Path) -> Any:
     folder = weights
     if weights.suffix == ".gguf":
         converted = _place(weights, "converted")
-        folder = converted if converted.exists() else _made_once(weights, "tokenizers", _convert_tokenizer)
+        folder = converted if converted.exists() else made_once(weights, "tokenizers", _convert_tokenizer)
     with _quiet(), _loading(folder):
         return AutoTokenizer.from_pretrained(folder, **_LOCAL)
 
@@ -126,7 +126,7 @@ def safetensors_folder(weights: Path) -> Path:
     """
     if weights.suffix != ".gguf":
         return weights
-    return _made_once(weights, "converted", _convert)
+    return made_once(weights, "converted", _convert)
 
 
 def _place(gguf: Path, shelf: str) -> Path:
@@ -136,7 +136,7 @@ def _place(gguf: Path, shelf: str) -> Path:
     return cache_folder() / shelf / f"{gguf.stem}-{key}"
 
 
-def _made_once(gguf: Path, shelf: str, make: Callable[[Path, Path], None]) -> Path:
+def made_once(gguf: Path, shelf: str, make: Callable[[Path, Path], None]) -> Path:
     """Return the folder on `shelf` that `make(gguf, folder)` fills at the first call."""
     target = _place(gguf, shelf)
     if target.exists():
