@@ -1,0 +1,47 @@
+"""transformers' own modules under the bench, in a plain greedy loop: at least as fast as its `generate`.
+
+Run by `worker.py`; needs torch and transformers only.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+Timed = list[tuple[float, int]]
+"""Tokens of one answer: seconds since the request, id."""
+
+
+def load(folder: str, threads: int, dtype: str = "bfloat16") -> dict[str, Callable[..., Any]]:
+    """Load a folder with safetensors."""
+    torch.set_num_threads(threads)
+    model = _Model(folder, dtype)
+    return {"answer": model.answer, "batch": model.batch}
+
+
+class _Model:
+    def __init__(self, folder: str, dtype: str) -> None:
+        self._model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True
+        )
+        self._model.eval()  # type: ignore[no-untyped-call]
+
+    def answer(self, prompt: Sequence[int], new: int) -> Timed:
+        """Read `prompt` and return `new` tokens."""
+        return self.batch([prompt], new)[0]
+
+    @torch.inference_mode()
+    def batch(self, prompts: Sequence[Sequence[int]], new: int) -> list[Timed]:
+        """Answer `prompts` of one length as a static batch."""
+        begun = time.perf_counter()
+        answers: list[Timed] = [[] for _ in prompts]
+        step, past = torch.tensor(prompts), None  # (b, l)
+        for _ in range(new):
+            out = self._model(step, past_key_values=past, use_cache=True, logits_to_keep=1)
+            past, step = out.past_key_values, out.logits[:, -1].argmax(-1, keepdim=True)  # (b, 1)
+            now = time.perf_counter() - begun
+            for answer, token in zip(answers, step[:, 0].tolist(), strict=True):
+                answer.append((now, token))
+        return answers

@@ -1,0 +1,116 @@
+"""`markgraph bench`: MARK and its rivals in turns, and how they compare."""
+
+import json
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from markgraph.bench.measure import Case, Run
+from markgraph.bench.plan import RIVALS, Plan
+from markgraph.bench.plot import check_plot, draw_plot
+from markgraph.bench.progress import Progress
+from markgraph.bench.table import Row, as_json, show
+from markgraph.commands.checks import OUTPUTS, check_choice, check_number
+from markgraph.errors import ConfigError
+from markgraph.models.machine import describe_machine, processor
+
+SUITES = {"engine": "markgraph.bench.engine"}
+"""The module of each suite: its `cases(plan)` are measured."""
+DISTURBING = 0.05
+"""Share of the time that idle engines may compute before it is worth a word."""
+
+
+def run(config: DictConfig) -> int:
+    """Measure, print what came of it, and return 0, whatever the figures are."""
+    check_choice(config, "output", OUTPUTS)
+    check_choice(config, "suite", tuple(SUITES))
+    check_choice(config, "quick", (True, False))
+    check_number(config, "rounds", 1, 1000)
+    check_number(config, "threads", 1, 1024, optional=True)
+    if config.plot is not None:
+        check_plot(Path(config.plot))
+    plan = _plan(config)
+    cases = _chosen(import_module(SUITES[config.suite]).cases(plan), config)
+    progress = Progress(sum(case.seconds * (case.rounds or config.rounds) for case in cases))
+    measured = Run(cases, config.rounds, progress)
+    before = os.getloadavg()
+    try:
+        measured.measure()
+    finally:  # what was measured before an interruption, or a fault, is worth having
+        progress.end()
+        _report(measured, plan, before, config)
+    return 0
+
+
+def _plan(config: DictConfig) -> Plan:
+    rivals = _names(config, "rival", tuple(RIVALS))
+    engine = (
+        OmegaConf.to_container(config.model.get("engine"), resolve=True) if "engine" in config.model else None
+    )
+    if not isinstance(engine, dict) or "source" not in engine:
+        raise ConfigError(
+            "The suite measures an engine on weights, and this model has none. Choose another: model=smollm2."
+        )
+    settings: dict[str, Any] = {str(key): value for key, value in engine.items()}
+    threads = config.threads or processor().threads
+    return Plan(settings | {"threads": threads}, rivals, threads, config.quick, config.python)
+
+
+def _chosen(cases: list[Case], config: DictConfig) -> list[Case]:
+    if config.only is None:
+        return cases
+    only = _names(config, "only", tuple(dict.fromkeys(case.key for case in cases)))
+    return [case for case in cases if case.key in only]
+
+
+def _names(config: DictConfig, key: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names that `key` lists: `a,b`, or a list; none for null."""
+    value = config[key]
+    listed = [] if value is None else value.split(",") if isinstance(value, str) else list(value)
+    for name in listed:
+        if name not in allowed:
+            raise ConfigError(f"Config {key!r} has value {name!r}. Allowed: {', '.join(allowed)}.")
+    return tuple(listed)
+
+
+def _report(run: Run, plan: Plan, before: tuple[float, ...], config: DictConfig) -> None:
+    """Print rows and machine; draw the plot."""
+    rows = run.rows()
+    machine = describe_machine() | {
+        "threads": plan.threads,
+        "load_average": {"before": list(before), "after": list(os.getloadavg())},
+        "idle_engines": round(run.disturbed, 3),
+        "limit": {
+            "bytes_per_token": plan.limit.weights,
+            "bandwidth": plan.limit.bandwidth,
+            "tokens_per_second": plan.limit.tokens_per_second,
+        },
+    }
+    if config.output == "json":
+        print(json.dumps(as_json(rows, machine), ensure_ascii=False))  # noqa: T201
+    else:
+        _print(rows, machine, run, plan)
+    if config.plot is not None and rows:
+        draw_plot(rows, Path(config.plot), f"MARK, {machine['processor']['name']}, {plan.threads} threads")
+
+
+def _print(rows: list[Row], machine: dict[str, Any], run: Run, plan: Plan) -> None:
+    console = Console(highlight=False)
+    show(rows, console)
+    cores, load = machine["processor"], machine["load_average"]
+    console.print(
+        f"\n{cores['name']}, {plan.threads} threads, {', '.join(cores['matrix_units'])}. "
+        f"Load average {load['before'][0]:.1f} before, {load['after'][0]:.1f} after; "
+        "a machine with other work to do measures that too."
+    )
+    limit = plan.limit
+    console.print(
+        f"Physical limit for one request: {limit.tokens_per_second:.0f} tokens/s "
+        f"({limit.words}; what fits into a cache may be read faster)."
+    )
+    if run.disturbed > DISTURBING:
+        console.print(f"Engines that were to wait computed for {run.disturbed:.0%} of a measurement.")
