@@ -1,0 +1,93 @@
+"""Mamba-2 (Dao & Gu 2024, https://arxiv.org/abs/2405.21060), with the gate before the norm.
+
+Shapes: m rows (tokens), d hidden, e channels, g groups, n numbers of state a channel, k taps.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear, silu, softplus
+
+from markgraph.engines.native.recurrent import Block, Projection, RecurrentDecoder, Rows, load_recurrent
+from markgraph.engines.native.scan import convolve_scan, convolve_step, for_each, ssd_scan, ssd_step
+
+
+def load_mamba2(folder: Path, mode: str) -> RecurrentDecoder:
+    """Return the decoder of a Mamba-2 checkpoint, Codestral Mamba's among them."""
+    return load_recurrent(folder, mode, _mixer, _shapes)
+
+
+def _shapes(config: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    width, groups, n = config.num_heads * config.head_dim, config.n_groups, config.state_size
+    return (config.conv_kernel - 1, width + 2 * groups * n), (groups, n, width // groups)
+
+
+def _mixer(block: Block) -> "Mamba2":
+    config = block.config
+    weight, bias = block.convolution()
+    low, high = config.time_step_limit
+    rest, steps = slice(0, -config.num_heads), slice(-config.num_heads, None)
+    entry_bias, dt_bias = block.bias("mixer.in_proj"), block["mixer.dt_bias"]
+    return Mamba2(
+        enter=block.projection("mixer.in_proj", rest),
+        dt=block["mixer.in_proj.weight"][steps].clone(),
+        taps=weight,
+        taps_bias=bias,
+        dt_bias=dt_bias if entry_bias is None else dt_bias + entry_bias[steps],
+        dt_limit=(float(low), float(high)),
+        A=-block["mixer.A_log"].exp(),
+        D=block["mixer.D"].repeat_interleave(config.head_dim),
+        gain=block["mixer.norm.weight"],
+        leave=block.projection("mixer.out_proj"),
+        groups=config.n_groups,
+        state_size=config.state_size,
+        eps=config.layer_norm_epsilon,
+    )
+
+
+@dataclass(frozen=True)
+class Mamba2:
+    """The block of figure 6 in the paper (right)."""
+
+    enter: Projection
+    """d to 2e + 2gn: the gate, and what is convolved: the channels, B and C."""
+    dt: Tensor
+    """(heads, d), float32 in every mode"""
+    taps: Tensor
+    """(k, e + 2gn)"""
+    taps_bias: Tensor
+    dt_bias: Tensor
+    """(heads,)"""
+    dt_limit: tuple[float, float]
+    """The least and the largest dt."""
+    A: Tensor
+    """(heads,), negative"""
+    D: Tensor
+    """(e,)"""
+    gain: Tensor
+    """Of the norm, (e,)."""
+    leave: Projection
+    groups: int
+    state_size: int
+    eps: float
+    """Added under the root of the norm."""
+
+    def __call__(self, x: Tensor, rows: Rows) -> Tensor:
+        """Return what is added to the residual stream, (m, d)."""
+        e, shared = len(self.D), self.groups * self.state_size
+        gate, mixed = torch.split(self.enter(x), [e, e + 2 * shared], -1)
+        taps = (self.taps, self.taps_bias)
+        mixed = for_each(convolve_step, convolve_scan, rows.windows, rows.lengths, [mixed], taps)
+        u, B, C = torch.split(silu(mixed, inplace=True), [e, shared, shared], -1)  # noqa: N806
+        B, C = (each.reshape(len(x), self.groups, -1) for each in (B, C))  # noqa: N806
+        dt = softplus(linear(x, self.dt, self.dt_bias)).clamp(*self.dt_limit)
+        y = for_each(ssd_step, ssd_scan, rows.hiddens, rows.lengths, [u, dt, B, C], [self.A])
+        return self.leave(self._norm(y.addcmul_(u, self.D).mul_(silu(gate))))
+
+    def _norm(self, y: Tensor) -> Tensor:
+        """Scale the channels of each group to a root mean square of 1."""
+        y = y.reshape(len(y), self.groups, -1)
+        return (y * (y.pow(2).mean(-1, keepdim=True) + self.eps).rsqrt()).flatten(-2).mul_(self.gain)
