@@ -18,6 +18,8 @@ class Verb(NamedTuple):
     """Its primary config, `conf/JOB.yaml`, and its module, `markgraph.commands.JOB`."""
     words: str | None
     """What the first words, before any option, are the value of."""
+    lists: tuple[str, ...] = ()
+    """Settings that hold several names: `KEY=a,b` is a list, where Hydra would ask for -m."""
 
 
 VERBS = {
@@ -26,6 +28,9 @@ VERBS = {
     # Not conf/graph.yaml: that name is the config group's.
     "graph": Verb("Draw a graph as Mermaid, or as a picture with png=FILE.", "draw", "graph"),
     "serve": Verb("Serve a graph over HTTP with LangServe, playground included.", "serve", None),
+    "doctor": Verb("Say what this machine has, what would serve, and which models fit.", "doctor", None),
+    "models": Verb("List, show, quantize or export models.", "models", "action"),
+    "bench": Verb("Measure MARK and its rivals in turns.", "bench", "suite", ("rival", "rows")),
 }
 _OVERRIDE = re.compile(r"^(?:[+~]{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
 INTERRUPTED = 130
@@ -70,13 +75,20 @@ def overrides_of(verb: str, arguments: Sequence[str]) -> list[str]:
     words = 0
     while words < len(arguments) and not (_OVERRIDE.match(arguments[words]) or arguments[words][:1] == "-"):
         words += 1
-    rest = sorted(arguments[words:], key=lambda argument: not _OVERRIDE.match(argument))
+    rest = [_listed(VERBS[verb].lists, argument) for argument in arguments[words:]]
+    rest = sorted(rest, key=lambda argument: not _OVERRIDE.match(argument))
     if not words:
         return rest
     text = " ".join(arguments[:words])
     value = text if verb == "graph" else quoted(text)
     key = VERBS[verb].words
     return [f"{key}={value}" if key else text, *rest]
+
+
+def _listed(lists: Sequence[str], argument: str) -> str:
+    """Return `KEY=a,b` as `KEY=[a,b]` for the keys in `lists`; anything else as it is."""
+    key, _, value = argument.partition("=")
+    return f"{key}=[{value}]" if key in lists and "," in value and value[:1] not in "['\"" else argument
 
 
 def quoted(text: str) -> str:

@@ -17,9 +17,10 @@ from markgraph.bench.figures import (
     rival,
     versus,
 )
-from markgraph.bench.measure import Case, Figures, Results, Runner
+from markgraph.bench.measure import Case, Runner
 from markgraph.bench.plan import MARK, Plan
 from markgraph.bench.processes import Process, Setting
+from markgraph.bench.results import Figures, Results
 from markgraph.bench.table import Row, compare
 
 GUESSING, MASKED = "MARK with speculation", "MARK, AMX masked"

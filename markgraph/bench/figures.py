@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from markgraph.bench.measure import Figures, Results, Runner
+from markgraph.bench.measure import Runner
 from markgraph.bench.plan import MARK, RIVALS, Plan
 from markgraph.bench.processes import Process, Setting
+from markgraph.bench.results import Figures, Results
 from markgraph.bench.table import Bound, Row, compare
 
 Timed = Sequence[tuple[float, int]]

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 from markgraph.bench.figures import alone, at_least, at_most
 from markgraph.bench.limit import matrix_weights
-from markgraph.bench.measure import Case, Figures, Results, Runner
+from markgraph.bench.measure import Case, Runner
 from markgraph.bench.plan import MARK, Plan
 from markgraph.bench.processes import Process, Setting
+from markgraph.bench.results import Figures, Results
 from markgraph.bench.table import Row
 
 MODES = ("fast", "small")

@@ -5,12 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 
+from markgraph.bench.kept import Kept
 from markgraph.bench.processes import EngineFailedError, Process, Processes, Setting
 from markgraph.bench.progress import Progress
+from markgraph.bench.results import Figures, Results
 from markgraph.bench.table import Row
-
-Figures = dict[str, float]
-"""What one measurement gave, by name."""
 
 
 @dataclass(frozen=True)
@@ -31,37 +30,11 @@ class Runner:
 
 
 @dataclass(frozen=True)
-class Results:
-    """What was measured of a case."""
-
-    runs: dict[str, list[Figures]]
-    """By name of the runner, in the order in which they were made."""
-    reasons: dict[str, str]
-    """Why a runner has no runs."""
-    chosen: dict[str, Setting]
-
-    def has(self, name: str) -> bool:
-        """Tell whether a runner was measured."""
-        return bool(self.runs.get(name))
-
-    def of(self, name: str, figure: str) -> list[float]:
-        """Return all runs of a figure."""
-        return [figures[figure] for figures in self.runs[name]]
-
-    def said(self, name: str) -> str:
-        """Return how a runner is named in the table: with its setting, or why it has no figures."""
-        if name in self.reasons:
-            return self.reasons[name]
-        words = self.chosen[name].words if name in self.chosen else ""
-        return f"{name} ({words})" if words else name
-
-
-@dataclass(frozen=True)
 class Case:
     """Something that is measured on several engines alike."""
 
     key: str
-    """What `only=` calls it."""
+    """What `rows=` calls it."""
     title: str
     runners: tuple[Runner, ...]
     rows: Callable[[Results], list[Row]]
@@ -78,6 +51,7 @@ class Run:
     cases: Sequence[Case]
     rounds: int
     progress: Progress
+    kept: Kept
     results: list[tuple[Case, Results]] = field(default_factory=list)
     disturbed: float = 0.0
     """The most processor time that idle engines took, as a share of a measurement."""
@@ -94,16 +68,23 @@ class Run:
         """
         with Processes() as processes:
             for case in self.cases:
-                self._measure(case, processes)
+                found = self.kept.read(case.title)
+                if found is None:
+                    self._measure(case, processes)
+                else:
+                    self.results.append((case, found))
+                    self.progress.skip(case.seconds * (case.rounds or self.rounds))
 
     def _measure(self, case: Case, processes: Processes) -> None:
-        results = Results({}, {}, {})
+        results = Results()
+        chosen: dict[str, Setting] = {}
         self.results.append((case, results))
         self.progress.begin(case.title)
         processes.keep(each for runner in case.runners for each in runner.settings())
         for runner in case.runners:
             with _reasons(runner, results):
-                results.chosen[runner.name] = self._best(runner, processes)
+                chosen[runner.name] = self._best(runner, processes)
+                results.words[runner.name] = chosen[runner.name].words
         rounds = case.rounds or self.rounds
         for turn in range(rounds):
             for runner in case.runners:
@@ -111,9 +92,10 @@ class Run:
                     continue
                 self.progress.turn(turn + 1, rounds, runner.name)
                 with _reasons(runner, results):
-                    figures = self._once(runner, results.chosen[runner.name], processes)
+                    figures = self._once(runner, chosen[runner.name], processes)
                     results.runs.setdefault(runner.name, []).append(figures)
             self.progress.spend(case.seconds)
+        self.kept.write(case.title, results)
 
     def _best(self, runner: Runner, processes: Processes) -> Setting:
         """Return the setting that does best; each is warmed up by the way."""

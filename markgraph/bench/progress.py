@@ -39,6 +39,10 @@ class Progress:
         self._spent += seconds
         self._left -= seconds
 
+    def skip(self, seconds: float) -> None:
+        """Note that what would have taken `seconds` need not be done."""
+        self._left -= seconds
+
     def end(self) -> None:
         """Take the status line away."""
         if self._status is not None:

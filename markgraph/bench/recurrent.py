@@ -5,9 +5,10 @@ from pathlib import Path
 
 from markgraph.bench.answers import LLAMA, TRANSFORMERS
 from markgraph.bench.figures import answer, at_least, at_most, batch, fastest, of_answer, rival, versus
-from markgraph.bench.measure import Case, Figures, Results, Runner
+from markgraph.bench.measure import Case, Runner
 from markgraph.bench.plan import MARK, Plan
 from markgraph.bench.processes import Process, Setting
+from markgraph.bench.results import Figures, Results
 from markgraph.bench.table import Row, compare
 
 EXACT, SMALL = "MARK, float32", "MARK, small"

@@ -2,13 +2,16 @@
 
 import json
 import os
+from dataclasses import asdict
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from markgraph.bench.kept import kept_for
 from markgraph.bench.measure import Case, Run
 from markgraph.bench.plan import RIVALS, Plan
 from markgraph.bench.plot import check_plot, draw_plot
@@ -20,6 +23,8 @@ from markgraph.models.machine import describe_machine, processor
 
 SUITES = {"engine": "markgraph.bench.engine"}
 """The module of each suite: its `cases(plan)` are measured."""
+MASKS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+"""Variables that keep torch from what the processor has: reported, because they change every figure."""
 DISTURBING = 0.05
 """Share of the time that idle engines may compute before it is worth a word."""
 
@@ -29,6 +34,7 @@ def run(config: DictConfig) -> int:
     check_choice(config, "output", OUTPUTS)
     check_choice(config, "suite", tuple(SUITES))
     check_choice(config, "quick", (True, False))
+    check_choice(config, "resume", (True, False))
     check_number(config, "rounds", 1, 1000)
     check_number(config, "threads", 1, 1024, optional=True)
     if config.plot is not None:
@@ -36,7 +42,10 @@ def run(config: DictConfig) -> int:
     plan = _plan(config)
     cases = _chosen(import_module(SUITES[config.suite]).cases(plan), config)
     progress = Progress(sum(case.seconds * (case.rounds or config.rounds) for case in cases))
-    measured = Run(cases, config.rounds, progress)
+    kept = kept_for(asdict(plan) | {"rounds": config.rounds, "mark": version("markgraph")})
+    if not config.resume:
+        kept.clear()
+    measured = Run(cases, config.rounds, progress, kept)
     before = os.getloadavg()
     try:
         measured.measure()
@@ -61,10 +70,10 @@ def _plan(config: DictConfig) -> Plan:
 
 
 def _chosen(cases: list[Case], config: DictConfig) -> list[Case]:
-    if config.only is None:
+    if config.rows is None:
         return cases
-    only = _names(config, "only", tuple(dict.fromkeys(case.key for case in cases)))
-    return [case for case in cases if case.key in only]
+    chosen = _names(config, "rows", tuple(dict.fromkeys(case.key for case in cases)))
+    return [case for case in cases if case.key in chosen]
 
 
 def _names(config: DictConfig, key: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
@@ -83,6 +92,7 @@ def _report(run: Run, plan: Plan, before: tuple[float, ...], config: DictConfig)
     machine = describe_machine() | {
         "threads": plan.threads,
         "load_average": {"before": list(before), "after": list(os.getloadavg())},
+        "masks": {name: os.environ.get(name) for name in MASKS},
         "idle_engines": round(run.disturbed, 3),
         "limit": {
             "bytes_per_token": plan.limit.weights,
