@@ -49,7 +49,7 @@ def test_help_of_a_verb_shows_its_groups_and_settings(verb: str, capsys: pytest.
     assert run([verb, "--help"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"markgraph {verb}")
-    assert "\nmodel: fake, smollm2\n" in shown
+    assert "\nmodel: fake, " in shown
     assert "=" in shown.partition("Groups")[0]
     assert "--cfg job" in shown
     assert "--cfg job" in shown

@@ -151,7 +151,7 @@ MISTAKES = {
     ),
     "graph.retrieve.kk=8": ("'graph.retrieve.kk'", "Allowed: graph.retrieve.k.", "mean 'graph.retrieve.k'?"),
     "modle=fake": ("'modle'", "embedder, graph, index, ", "Did you mean 'model'?"),
-    "model=smolm2": ("model=smolm2", "Allowed: fake, smollm2", "Did you mean 'smollm2'?"),
+    "model=smolm2": ("model=smolm2", "Allowed: fake, llamacpp, ", "Did you mean 'smollm2'?"),
     "+graph.retrieve.nope=1": ("'graph.retrieve.nope'", "Allowed: graph.retrieve.k.", "'graph.retrieve.k'?"),
     "+index.dept=1": ("'index.dept'", "index.depth, index.parts", "Did you mean 'index.depth'?"),
     "+model.responces=[a]": ("'model.responces'", "model.responses", "Did you mean 'model.responses'?"),
