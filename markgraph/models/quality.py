@@ -7,7 +7,7 @@ Does NOT include: anything about how good the unquantised model is.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -74,18 +74,21 @@ class Bounds:
             found.append(f"top-1 agreement {quality.top1:.3f}, allowed: at least {self.top1}")
         return found
 
-    def check(self, what: str, qualities: "dict[int, Quality]") -> None:
+    def broken_at(self, qualities: "Mapping[int, Quality]") -> list[str]:
+        """Return what breaks a bound at any width."""
+        return [
+            f"reading {width} at once: {text}"
+            for width, quality in qualities.items()
+            for text in self.broken(quality)
+        ]
+
+    def check(self, what: str, qualities: "Mapping[int, Quality]") -> None:
         """Refuse what breaks a bound at any width.
 
         Raises:
             QualityError: saying which bound, what was got, and what is allowed.
         """
-        broken = [
-            f"reading {width} at once: {text}"
-            for width, quality in qualities.items()
-            for text in self.broken(quality)
-        ]
-        if broken:
+        if broken := self.broken_at(qualities):
             raise QualityError(
                 f"{what} is too far from the unquantised model. Got, {'; '.join(broken)}. "
                 "Choose another mode, or raise the bound if you can live with other answers."
