@@ -1,32 +1,47 @@
 """A LangChain chat model over an engine on this machine."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
+from contextlib import aclosing, closing
+from typing import Any, Literal, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
+from langchain_core.language_models import (
+    BaseChatModel,
+    LangSmithParams,
+    LanguageModelInput,
+    ModelProfile,
+)
 from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import get_config_list
 from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import ConfigDict, Field, SkipValidation
+from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
 from markgraph.engines.port import Engine, Sampling, Token
 from markgraph.errors import UsageError
-from markgraph.models.detokenize import Detokenizer
-from markgraph.models.tool_calls import parse_tool_calls, to_chat
+from markgraph.models.answer import Answer
+from markgraph.models.call_options import FORM, call_options
+from markgraph.models.chat_template import encode, format_of
+from markgraph.models.constrain import constrainer
+from markgraph.models.structured import Schema, StructuredOutput, pydantic_class, titled, with_raw
 
-SETTINGS = ("max_tokens", "temperature", "top_p", "seed")
+SETTINGS = ("max_tokens", "temperature", "top_p", "top_k", "seed", "logprobs", "top_logprobs", "adapter")
+_AT_ONCE = 64
+"""Threads of a batch at most: they only wait, since the engine computes all answers together."""
+
+ToolLike = dict[str, Any] | type | Callable[..., Any] | BaseTool
 
 
 class LocalChatModel(BaseChatModel):
-    """Chats through an `Engine`: true token streaming, stop strings, usage counts.
+    """Chats through an `Engine`: streaming, stop strings, usage, log-probabilities, tools, structured output.
 
-    A consumer that goes away stops the computation, at the latest after the token that is under way.
-    Does not include: constrained decoding; tool calls are asked for in the prompt and parsed.
+    A tool call or a structured answer is held to its schema token by token, so that it parses whenever it is
+    complete. A consumer that goes away stops the computation, at the latest after the step under way.
+    Does not include: images, audio; the reasoning of a model that thinks aloud stays in its text.
     """
 
     model_config = ConfigDict(populate_by_name=True, arbitrary_types_allowed=True)
@@ -38,9 +53,20 @@ class LocalChatModel(BaseChatModel):
     max_tokens: int = 256
     temperature: float = 0.0
     top_p: float = 1.0
+    top_k: int = 0
     seed: int | None = None
+    logprobs: bool = False
+    """Whether `response_metadata["logprobs"]` holds each token's log-probability, in OpenAI's form."""
+    top_logprobs: int | None = None
+    """Log-probabilities of so many of the likeliest tokens besides."""
+    adapter: str | None = None
+    """The adapter to answer with, by the name that the engine was given for it."""
     stop: list[str] = Field(default_factory=list)
     """Strings that end an answer and are not part of it, wherever token borders fall."""
+    constrain: bool = True
+    """Hold tool calls and structured answers to their schemas; false for an engine that has no mask."""
+    template_values: dict[str, Any] = Field(default_factory=dict)
+    """What the chat template is given besides: `{enable_thinking: false}` for Qwen3."""
 
     @property
     def _llm_type(self) -> str:
@@ -57,19 +83,79 @@ class LocalChatModel(BaseChatModel):
         params["ls_provider"] = "markgraph"
         return params
 
+    def _resolve_model_profile(self) -> ModelProfile:
+        return {"tool_calling": True, "tool_choice": self.constrain, "structured_output": self.constrain}
+
     def bind_tools(
         self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        tools: Sequence[ToolLike],
         *,
-        tool_choice: str | None = None,  # noqa: ARG002 -- asking for one tool needs constrained decoding
+        tool_choice: str | bool | dict[str, Any] | None = None,
+        strict: bool | None = None,  # noqa: ARG002 -- a call always fits its schema
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Return this model with `tools` described in its prompt."""
+        """Return this model with `tools`.
+
+        With "auto" (or None) it calls one when it sees fit; with "any", "required" or True it has to; with
+        a name it has to call that one; with "none" it can't. `parallel_tool_calls` says whether an answer
+        may hold several: by default with "auto" only.
+        """
+        if tool_choice is not None:
+            kwargs["tool_choice"] = tool_choice
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: Schema,
+        *,
+        method: Literal["json_schema", "function_calling", "json_mode"] = "json_schema",
+        include_raw: bool = False,
+        strict: bool | None = None,  # noqa: ARG002 -- an answer always fits its schema
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
+        """Return this model, answering with objects of `schema`: a pydantic class, TypedDict or JSON schema.
+
+        "json_schema" and "json_mode" are the same: the schema is in the prompt, and the answer keeps to it.
+        An answer that `max_tokens` cuts short raises OutputParserException, or is a `parsing_error`
+        with `include_raw`.
+
+        Raises:
+            UsageError: there is no such method.
+        """
+        schema = titled(schema)
+        kwargs["ls_structured_output_format"] = {"kwargs": {"method": method}, "schema": schema}
+        if method == "function_calling":
+            model = self.bind_tools([schema], tool_choice="any", **kwargs)
+        elif method in ("json_schema", "json_mode"):
+            form = {"name": "answer", "schema": convert_to_json_schema(schema)}
+            model = self.bind(response_format={"type": "json_schema", "json_schema": form}, **kwargs)
+        else:
+            raise UsageError(
+                f"with_structured_output has no method {method!r}. "
+                "Allowed: json_schema, function_calling, json_mode."
+            )
+        parser = StructuredOutput(model=pydantic_class(schema), called=method == "function_calling")
+        return with_raw(model, parser) if include_raw else model | parser
 
     def get_num_tokens(self, text: str) -> int:
         """Return how many tokens of this model `text` takes."""
         return len(self.engine.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Answer all `inputs` at once, unless `max_concurrency` says otherwise: an engine batches them."""
+        width = {"max_concurrency": min(max(len(inputs), 1), _AT_ONCE)}
+        configs = [
+            cast("RunnableConfig", width | {key: value for key, value in one.items() if value is not None})
+            for one in get_config_list(config, len(inputs))
+        ]
+        return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     def _generate(
         self,
@@ -95,134 +181,104 @@ class LocalChatModel(BaseChatModel):
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: CallbackManagerForLLMRun | None = None,
-        *,
-        tools: list[dict[str, Any]] | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        answer, prompt, sampling = self._ask(messages, stop, tools or [], kwargs)
-        for token in self.engine.stream(prompt, sampling):
-            chunk = answer.push(token)
-            if run_manager and chunk.text:
-                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
-            if answer.stopped:
-                break
-        for chunk in answer.finish():
-            if run_manager and chunk.text:
-                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
+        prompt, sampling, answer = self._asked(messages, stop, kwargs)
+        tokens = cast("Generator[Token]", self.engine.stream(prompt, sampling))
+        with closing(_answered(tokens, answer)) as chunks:
+            for chunk in chunks:
+                if run_manager and chunk.text:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
 
     async def _astream(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        *,
-        tools: list[dict[str, Any]] | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        answer, prompt, sampling = self._ask(messages, stop, tools or [], kwargs)
-        async for token in self.engine.astream(prompt, sampling):
-            chunk = answer.push(token)
-            if run_manager and chunk.text:
-                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
-            if answer.stopped:
-                break
-        for chunk in answer.finish():
-            if run_manager and chunk.text:
-                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
+        # In a thread, for milliseconds: the first call reads the weights, which would hold the loop up.
+        prompt, sampling, answer = await asyncio.to_thread(self._asked, messages, stop, kwargs)
+        tokens = cast("AsyncGenerator[Token]", self.engine.astream(prompt, sampling))
+        async with aclosing(_aanswered(tokens, answer)) as chunks:
+            async for chunk in chunks:
+                if run_manager and chunk.text:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
 
-    def _ask(
-        self, messages: list[BaseMessage], stop: list[str] | None, tools: list[dict[str, Any]], kwargs: Any
-    ) -> tuple["Answer", list[int], Sampling]:
-        prompt = self._encode(messages, tools)
-        text = Detokenizer(self.engine.tokenizer, [*self.stop, *(stop or [])])
-        sampling = self._sampling(len(prompt), kwargs)
-        return Answer(self.model_name, len(prompt), text, tools), prompt, sampling
-
-    def _encode(self, messages: list[BaseMessage], tools: list[dict[str, Any]]) -> list[int]:
+    def _asked(
+        self, messages: list[BaseMessage], stop: list[str] | None, overrides: dict[str, Any]
+    ) -> tuple[list[int], Sampling, Answer]:
+        """Return what the engine is asked, and what makes its tokens an answer."""
+        settings = self._settings(overrides)
+        options = call_options(**{name: overrides.get(name) for name in FORM})
+        if options.forced and not self.constrain:
+            raise UsageError(
+                "tool_choice asks for a call, and with constrain=false nothing makes the model call. "
+                "Allowed: auto, none. Choose an engine that has a mask, and constrain=true."
+            )
         tokenizer = self.engine.tokenizer
-        # `all_special_tokens` is not all of them: SmolLM2's <file_sep> and others are only here.
-        controls = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-        chat = [turn | {"content": _defused(turn["content"], controls)} for turn in to_chat(messages, tools)]
-        prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        ids: list[int] = tokenizer(prompt, add_special_tokens=False).input_ids
-        return ids
+        prompt = encode(tokenizer, messages, options.tools, options.schema, self.template_values)
+        grammar = options.grammar(tokenizer) if self.constrain else None
+        sampling = Sampling(
+            max_tokens=min(settings["max_tokens"], self._room(len(prompt))),
+            temperature=settings["temperature"],
+            top_p=settings["top_p"],
+            top_k=settings["top_k"],
+            seed=settings["seed"],
+            logprobs=_logprobs(settings),
+            mask=constrainer(tokenizer).mask(grammar) if grammar else None,
+            adapter=settings["adapter"],
+        )
+        answer = Answer(
+            self.model_name,
+            tokenizer,
+            prompt_tokens=len(prompt),
+            max_tokens=sampling.max_tokens,
+            stop=[*self.stop, *(stop or [])],
+            tools=options.tools,
+            style=format_of(tokenizer) if options.tools else None,
+        )
+        return prompt, sampling, answer
 
-    def _sampling(self, prompt_tokens: int, overrides: dict[str, Any]) -> Sampling:
-        if unknown := overrides.keys() - {*SETTINGS, "tool_choice", "ls_structured_output_format"}:
-            raise UsageError(f"Unknown model setting {sorted(unknown)}. Allowed: {', '.join(SETTINGS)}.")
-        settings = {name: overrides.get(name, self.__dict__[name]) for name in SETTINGS}
+    def _settings(self, overrides: dict[str, Any]) -> dict[str, Any]:
+        if unknown := overrides.keys() - {*SETTINGS, *FORM, "ls_structured_output_format"}:
+            raise UsageError(
+                f"Unknown model setting {sorted(unknown)}. Allowed: {', '.join((*SETTINGS, *FORM))}."
+            )
+        return {name: overrides.get(name, self.__dict__[name]) for name in SETTINGS}
+
+    def _room(self, prompt_tokens: int) -> int:
         room = self.engine.context_tokens - prompt_tokens
         if room <= 0:
             raise UsageError(
                 f"The prompt has {prompt_tokens} tokens; {self.model_name} reads at most "
                 f"{self.engine.context_tokens}, its answer included. Lower graph.compress.max_tokens."
             )
-        return Sampling(**settings | {"max_tokens": min(settings["max_tokens"], room)})
+        return room
 
 
-class Answer:
-    """An answer in the making: tokens in, chunks out."""
-
-    def __init__(
-        self, model_name: str, prompt_tokens: int, text: Detokenizer, tools: list[dict[str, Any]]
-    ) -> None:
-        self._model_name, self._prompt_tokens, self._text, self._tools = (
-            model_name,
-            prompt_tokens,
-            text,
-            tools,
-        )
-        self._held = ""
-
-    @property
-    def stopped(self) -> bool:
-        """Tell whether a stop string has come."""
-        return self._text.stopped
-
-    def push(self, token: Token) -> ChatGenerationChunk:
-        """Return a chunk for each token, if only an empty one: between two, a consumer can leave."""
-        return _chunk(self._shown(self._text.push(token.id)))
-
-    def finish(self) -> Iterator[ChatGenerationChunk]:
-        """Yield what was held back, and last the usage."""
-        if piece := self._shown("" if self.stopped else self._text.flush()):
-            yield _chunk(piece)
-        if self._tools:
-            yield ChatGenerationChunk(message=parse_tool_calls(self._held, self._tools))
-        yield self._last()
-
-    def _shown(self, piece: str) -> str:
-        """Hold the text back until it is complete: only then is a tool call known for one."""
-        if not self._tools:
-            return piece
-        self._held += piece
-        return ""
-
-    def _last(self) -> ChatGenerationChunk:
-        usage = UsageMetadata(
-            input_tokens=self._prompt_tokens,
-            output_tokens=self._text.tokens,
-            total_tokens=self._prompt_tokens + self._text.tokens,
-        )
-        message = AIMessageChunk(
-            content="",
-            usage_metadata=usage,
-            response_metadata={"model_name": self._model_name, "model_provider": "markgraph"},
-            chunk_position="last",
-        )
-        return ChatGenerationChunk(message=message)
+def _logprobs(settings: dict[str, Any]) -> int | None:
+    if not settings["logprobs"] and settings["top_logprobs"] is None:
+        return None
+    return settings["top_logprobs"] or 0
 
 
-def _chunk(text: str) -> ChatGenerationChunk:
-    return ChatGenerationChunk(message=AIMessageChunk(content=text))
+def _answered(tokens: Generator[Token], answer: Answer) -> Generator[ChatGenerationChunk]:
+    with closing(tokens):
+        for token in tokens:
+            yield answer.push(token)
+            if answer.stopped:
+                break
+    yield from answer.finish()
 
 
-def _defused(content: str, controls: Sequence[str]) -> str:
-    """Break the control tokens in what people and documents wrote; taking them out could join two halves."""
-    for control in controls:
-        content = content.replace(control, f"{control[0]} {control[1:]}")
-    return content
+async def _aanswered(tokens: AsyncGenerator[Token], answer: Answer) -> AsyncGenerator[ChatGenerationChunk]:
+    async with aclosing(tokens):
+        async for token in tokens:
+            yield answer.push(token)
+            if answer.stopped:
+                break
+    for chunk in answer.finish():
+        yield chunk

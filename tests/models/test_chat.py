@@ -251,8 +251,8 @@ def test_an_answer_ends_with_the_window() -> None:
 
 
 def test_an_unknown_setting_is_an_error_that_names_it() -> None:
-    with pytest.raises(UsageError, match=r"\['top_k'\]\. Allowed: max_tokens, temperature, top_p, seed"):
-        LocalChatModel(engine=Scripted("ok")).invoke("?", top_k=5)
+    with pytest.raises(UsageError, match=r"\['beams'\]\. Allowed: max_tokens, temperature, top_p, top_k"):
+        LocalChatModel(engine=Scripted("ok")).invoke("?", beams=5)
 
 
 def test_settings_of_a_call_go_before_those_of_the_model() -> None:

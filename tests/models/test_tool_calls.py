@@ -7,7 +7,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_core.tools import tool
 
 from markgraph.models.chat import LocalChatModel
-from markgraph.models.tool_calls import parse_tool_calls, to_chat
+from markgraph.models.tool_calls import described, parse_tool_calls, to_chat
 from tests.models.test_chat import TOKENIZER, Scripted, joined
 
 SEARCH = {"type": "function", "function": {"name": "search", "description": "Suche: 日本", "parameters": {}}}
@@ -84,7 +84,7 @@ def test_a_chat_without_tools_is_roles_and_texts() -> None:
         HumanMessage([{"type": "text", "text": "Who"}, {"type": "text", "text": " pays?"}]),
         AIMessage("The buyer."),
     ]
-    assert to_chat(messages, []) == [
+    assert to_chat(messages) == described(to_chat(messages), []) == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Who pays?"},
         {"role": "assistant", "content": "The buyer."},
@@ -93,7 +93,7 @@ def test_a_chat_without_tools_is_roles_and_texts() -> None:
 
 def test_tools_are_described_once_in_the_system_turn() -> None:
     for messages in ([HumanMessage("hi")], [SystemMessage("Be brief."), HumanMessage("hi")]):
-        system, user = to_chat(messages, TOOLS)
+        system, user = described(to_chat(messages), TOOLS)
         assert system["role"] == "system"
         assert system["content"].count('"name": "search"') == 1
         assert "Suche: 日本" in system["content"]
@@ -105,7 +105,7 @@ def test_a_call_is_written_as_it_is_read_and_its_result_follows() -> None:
     written = call('{"q": "日本"}')
     read = parse_tool_calls(written, TOOLS)
     messages = [HumanMessage("?"), read, ToolMessage("72 hours", tool_call_id=str(read.tool_calls[0]["id"]))]
-    assert to_chat(messages, [])[1:] == [
+    assert described(to_chat(messages), [])[1:] == [
         {"role": "assistant", "content": written},
         {"role": "user", "content": "<tool_response>72 hours</tool_response>"},
     ]
