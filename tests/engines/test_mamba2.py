@@ -8,8 +8,10 @@ from tests.engines.tiny import tiny_mamba2
 
 
 def one_group(folder: Path) -> str:
-    """Save a random Mamba-2 as the smaller ones are: one group, limits for dt, no bias in the convolution."""
-    return tiny_mamba2(folder, n_groups=1, use_conv_bias=False, time_step_limit=(0.01, 0.05))
+    """Save a random Mamba-2 with one group, limits for dt, no bias, and heads that vectors don't divide."""
+    return tiny_mamba2(
+        folder, n_groups=1, use_conv_bias=False, time_step_limit=(0.01, 0.05), num_heads=8, head_dim=8
+    )
 
 
 class TestMamba2(DecoderSuite):

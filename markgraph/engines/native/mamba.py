@@ -9,17 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, silu, softplus
+from torch.nn.functional import linear, softplus
 
 from markgraph.engines.native.glue import rms_norm
 from markgraph.engines.native.recurrent import Block, Projection, RecurrentDecoder, Rows, load_recurrent
-from markgraph.engines.native.scan import (
-    convolve_scan,
-    convolve_step,
-    for_each,
-    selective_scan,
-    selective_step,
-)
+from markgraph.engines.native.scans import Inputs, Scans, scans_for
 
 
 def load_mamba(folder: Path, mode: str) -> RecurrentDecoder:
@@ -46,6 +40,7 @@ def _mixer(block: Block) -> "Mamba":
         D=block["mixer.D"],
         leave=block.projection("mixer.out_proj"),
         norm_eps=config.mixer_rms_eps if config.model_type == "falcon_mamba" else None,
+        scans=scans_for([config.intermediate_size], config.state_size),
     )
 
 
@@ -70,19 +65,18 @@ class Mamba:
     leave: Projection
     norm_eps: float | None
     """Added under the root of the norms of dt, B and C; None where there are none."""
+    scans: Scans
 
     def __call__(self, x: Tensor, rows: Rows) -> Tensor:
         """Return what is added to the residual stream, (m, d)."""
         u, gate = self.enter(x).chunk(2, -1)  # (m, e)
-        taps = (self.taps, self.taps_bias)
-        u = for_each(convolve_step, convolve_scan, rows.windows, rows.lengths, [u], taps)
-        u = silu(u, inplace=True)
+        u = self.scans.convolve(rows.windows, rows.lengths, u, self.taps, self.taps_bias)
         n = len(self.A)
         parts = torch.split(linear(u, self.select), [self.dt.shape[1], n, n], -1)
         dt, B, C = parts if self.norm_eps is None else map(self._normed, parts)  # noqa: N806
         dt = softplus(linear(dt, self.dt, self.dt_bias))  # (m, e)
-        y = for_each(selective_step, selective_scan, rows.hiddens, rows.lengths, [u, dt, B, C], [self.A])
-        return self.leave(y.addcmul_(u, self.D).mul_(silu(gate)))
+        inputs = Inputs(u, dt, B, C, gate)
+        return self.leave(self.scans.selective(rows.hiddens, rows.lengths, inputs, self.A, self.D))
 
     def _normed(self, x: Tensor) -> Tensor:
         return rms_norm(x, torch.ones(()), self.norm_eps or 0.0)

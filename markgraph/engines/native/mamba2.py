@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, silu, softplus
+from torch.nn.functional import linear, softplus
 
 from markgraph.engines.native.recurrent import Block, Projection, RecurrentDecoder, Rows, load_recurrent
-from markgraph.engines.native.scan import convolve_scan, convolve_step, for_each, ssd_scan, ssd_step
+from markgraph.engines.native.scans import Inputs, Scans, scans_for
 
 
 def load_mamba2(folder: Path, mode: str) -> RecurrentDecoder:
@@ -45,6 +45,7 @@ def _mixer(block: Block) -> "Mamba2":
         groups=config.n_groups,
         state_size=config.state_size,
         eps=config.layer_norm_epsilon,
+        scans=scans_for([config.head_dim, weight.shape[1]], config.state_size),
     )
 
 
@@ -74,18 +75,17 @@ class Mamba2:
     state_size: int
     eps: float
     """Added under the root of the norm."""
+    scans: Scans
 
     def __call__(self, x: Tensor, rows: Rows) -> Tensor:
         """Return what is added to the residual stream, (m, d)."""
         e, shared = len(self.D), self.groups * self.state_size
         gate, mixed = torch.split(self.enter(x), [e, e + 2 * shared], -1)
-        taps = (self.taps, self.taps_bias)
-        mixed = for_each(convolve_step, convolve_scan, rows.windows, rows.lengths, [mixed], taps)
-        u, B, C = torch.split(silu(mixed, inplace=True), [e, shared, shared], -1)  # noqa: N806
-        B, C = (each.reshape(len(x), self.groups, -1) for each in (B, C))  # noqa: N806
+        mixed = self.scans.convolve(rows.windows, rows.lengths, mixed, self.taps, self.taps_bias)
+        u, B, C = torch.split(mixed, [e, shared, shared], -1)  # noqa: N806
         dt = softplus(linear(x, self.dt, self.dt_bias)).clamp(*self.dt_limit)
-        y = for_each(ssd_step, ssd_scan, rows.hiddens, rows.lengths, [u, dt, B, C], [self.A])
-        return self.leave(self._norm(y.addcmul_(u, self.D).mul_(silu(gate))))
+        inputs = Inputs(u, dt, B, C, gate)
+        return self.leave(self._norm(self.scans.ssd(rows.hiddens, rows.lengths, inputs, self.A, self.D)))
 
     def _norm(self, y: Tensor) -> Tensor:
         """Scale the channels of each group to a root mean square of 1."""
