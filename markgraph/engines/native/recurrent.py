@@ -15,7 +15,7 @@ from torch import Tensor
 
 from markgraph.engines.native.decoder import SequenceState, Snapshot
 from markgraph.engines.native.glue import rms_norm
-from markgraph.engines.native.linear import FORMS, Form, Linear, fitting
+from markgraph.engines.native.linear import FORMS, Form, Linear
 from markgraph.engines.native.load import MODES, Checkpoint, load_head
 from markgraph.engines.native.snapshot import TensorSnapshot
 from markgraph.errors import UsageError
@@ -270,7 +270,7 @@ class Block:
     def projection(self, name: str, outputs: slice = slice(None)) -> Projection:
         """Return the product `name`, or some of its outputs, in the form that the mode asks for."""
         weight, bias = self[f"{name}.weight"][outputs], self.bias(name)
-        linear = Linear(weight, fitting(self.form, weight))
+        linear = Linear(weight, self.form)
         return Projection(linear, None if bias is None else bias[outputs])
 
     def bias(self, name: str) -> Tensor | None:
