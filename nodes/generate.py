@@ -6,8 +6,11 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage
+from langgraph.runtime import Runtime
 
+from markgraph.engines.port import cache_scope
 from markgraph.nodes.route import Domain
+from markgraph.security.caller import Caller, cache_scope_of, caller_of
 from markgraph.state import GENERAL, QAState, Usage
 
 INSTRUCTIONS = (
@@ -20,19 +23,30 @@ RETRY_EVIDENCE = 3
 
 @dataclass(frozen=True)
 class Generate:
-    """Writes a draft; a second attempt sees only the sentences that are likeliest to hold the answer."""
+    """Writes a draft; a second attempt sees only the sentences that are likeliest to hold the answer.
+
+    What an engine keeps of the prompt is kept for this caller only.
+    """
 
     model: BaseChatModel
     domains: Mapping[str, Domain] = field(default_factory=dict)
     instructions: str = INSTRUCTIONS
 
-    def __call__(self, state: QAState) -> dict[str, Any]:
-        """Return the draft, and the tokens spent in this turn so far."""
-        return self._update(state, self.model.invoke(self.prompt(state)))
+    def __call__(self, state: QAState, runtime: Runtime[Caller]) -> dict[str, Any]:
+        """Return the draft, and the tokens spent in this turn so far.
 
-    async def acall(self, state: QAState) -> dict[str, Any]:
+        Raises:
+            DeniedError: nobody is asking.
+        """
+        with cache_scope(cache_scope_of(caller_of(runtime))):
+            reply = self.model.invoke(self.prompt(state))
+        return self._update(state, reply)
+
+    async def acall(self, state: QAState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Do the same without holding a thread."""
-        return self._update(state, await self.model.ainvoke(self.prompt(state)))
+        with cache_scope(cache_scope_of(caller_of(runtime))):
+            reply = await self.model.ainvoke(self.prompt(state))
+        return self._update(state, reply)
 
     def prompt(self, state: QAState) -> list[AnyMessage]:
         """Return the messages that the model is asked with."""

@@ -9,9 +9,12 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
+from langgraph.runtime import Runtime
 
+from markgraph.engines.port import cache_scope
 from markgraph.errors import ConfigError
 from markgraph.nodes.generate import add_usage, model_name
+from markgraph.security.caller import Caller, cache_scope_of, caller_of
 from markgraph.state import AgentState
 
 INSTRUCTIONS = (
@@ -22,7 +25,10 @@ INSTRUCTIONS = (
 
 @dataclass(frozen=True)
 class GenerateWithTools:
-    """Lets the model choose between its tools and an answer, as long as it has steps left."""
+    """Lets the model choose between its tools and an answer, as long as it has steps left.
+
+    What an engine keeps of the prompt is kept for this caller only.
+    """
 
     model: BaseChatModel
     tools: Sequence[BaseTool]
@@ -34,15 +40,23 @@ class GenerateWithTools:
         if self.max_steps < 1:
             raise ConfigError(f"GenerateWithTools.max_steps is {self.max_steps}; allowed: 1 or more.")
 
-    def __call__(self, state: AgentState) -> dict[str, Any]:
-        """Return the model's message, and its text as the draft."""
-        asked = self._asked(state)
-        return self._update(state, asked, self._model.invoke(self._prompt(state, asked)))
+    def __call__(self, state: AgentState, runtime: Runtime[Caller]) -> dict[str, Any]:
+        """Return the model's message, and its text as the draft.
 
-    async def acall(self, state: AgentState) -> dict[str, Any]:
+        Raises:
+            DeniedError: nobody is asking.
+        """
+        asked = self._asked(state)
+        with cache_scope(cache_scope_of(caller_of(runtime))):
+            reply = self._model.invoke(self._prompt(state, asked))
+        return self._update(state, asked, reply)
+
+    async def acall(self, state: AgentState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Do the same without holding a thread."""
         asked = self._asked(state)
-        return self._update(state, asked, await self._model.ainvoke(self._prompt(state, asked)))
+        with cache_scope(cache_scope_of(caller_of(runtime))):
+            reply = await self._model.ainvoke(self._prompt(state, asked))
+        return self._update(state, asked, reply)
 
     def may_go_on(self, state: AgentState) -> bool:
         """Tell whether the model asked for tools and has a step left to use what they return."""

@@ -1,5 +1,6 @@
 """Decides who is asking. The answer never comes from the request itself."""
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -142,6 +143,18 @@ def grants_of(caller: Caller) -> list[str]:
 def thread_key(caller: Caller, thread: str) -> str:
     """Return the checkpointer's thread id for `caller`'s thread; no caller can name another's."""
     return f"{owner_of(caller)}:{quote(thread, safe='')}"
+
+
+def cache_scope_of(caller: Caller) -> str:
+    """Return whose caches a prompt of `caller` may use: their own, as long as they may read the same.
+
+    Not those of others with the same groups: a prompt holds a question and earlier turns, too, and only
+    its caller may read all that it was made from.
+
+    Raises:
+        DeniedError: for a caller without a subject or a tenant; nobody has caches.
+    """
+    return json.dumps([caller.tenant, caller.subject, *sorted(set(readers_of(caller)))])
 
 
 def may_read(caller: Caller, tenant: str, readers: tuple[str, ...]) -> bool:

@@ -84,7 +84,9 @@ def test_a_chat_without_tools_is_roles_and_texts() -> None:
         HumanMessage([{"type": "text", "text": "Who"}, {"type": "text", "text": " pays?"}]),
         AIMessage("The buyer."),
     ]
-    assert to_chat(messages) == described(to_chat(messages), []) == [
+    chat = to_chat(messages)
+    assert described(chat, []) == chat
+    assert chat == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Who pays?"},
         {"role": "assistant", "content": "The buyer."},

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from markgraph.errors import ConfigError, DeniedError, UsageError
-from markgraph.security.caller import Caller, may_read, readers_of, thread_key
+from markgraph.security.caller import Caller, cache_scope_of, may_read, readers_of, thread_key
 from markgraph.security.doors import LocalDoor, is_loopback
 
 ME = Caller("me", ("reader",), groups=("legal",))
@@ -15,6 +15,8 @@ def test_nobody_has_no_readers() -> None:
     for nobody in (Caller(), Caller("x", tenant="")):
         with pytest.raises(DeniedError):
             readers_of(nobody)
+        with pytest.raises(DeniedError):
+            cache_scope_of(nobody)
 
 
 def test_may_read_needs_the_tenant_and_an_atom() -> None:
