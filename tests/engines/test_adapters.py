@@ -37,6 +37,13 @@ SETTINGS: Mapping[str, dict[str, Any]] = {
 }
 
 
+def wide_llama(folder: Path) -> str:
+    """Save a Llama with heads that the compiled kernels take."""
+    return tiny_llama(
+        folder, hidden_size=64, num_attention_heads=2, num_key_value_heads=1, initializer_range=0.2
+    )
+
+
 def tiny_qwen2(folder: Path) -> str:
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 320}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 1, "max_position_embeddings": 128}
@@ -55,7 +62,7 @@ def save_adapter(base: Path, folder: Path, **settings: Any) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=[tiny_llama, tiny_qwen2], ids=["llama", "qwen2"])
+@pytest.fixture(scope="module", params=[tiny_llama, wide_llama, tiny_qwen2], ids=["llama", "wide", "qwen2"])
 def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(request.param(tmp_path_factory.mktemp("base")).removeprefix("file:"))
 
