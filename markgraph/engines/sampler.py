@@ -1,5 +1,6 @@
 """Chooses the next token from logits, the same way for every engine that sees them."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from markgraph.engines.port import Sampling, Token
@@ -29,6 +30,12 @@ class Sampler:
             self._generator.seed()
         else:
             self._generator.manual_seed(sampling.seed)
+
+    def fork(self) -> "Sampler":
+        """Return a sampler that will draw the same random numbers, without the mask and log-probabilities."""
+        other = Sampler(replace(self._sampling, mask=None, logprobs=None))
+        other._generator.set_state(self._generator.get_state())
+        return other
 
     @property
     def greedy(self) -> bool:
@@ -107,9 +114,12 @@ class Sampler:
         return masked
 
 
-def end_tokens(tokenizer: Any, generation_config: Any) -> frozenset[int]:
-    """Return the ids that end an answer: Llama 3, for one, has several, and its tokenizer names one."""
-    ends = generation_config.eos_token_id
+def end_tokens(tokenizer: Any, ends: int | list[int] | None) -> frozenset[int]:
+    """Return the ids that end an answer: Llama 3, for one, has several, and its tokenizer names one.
+
+    Args:
+        ends: `eos_token_id` of the model's generation config.
+    """
     named = (tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends]))
     return frozenset(token for token in named if token is not None)
 

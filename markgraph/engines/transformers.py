@@ -60,7 +60,7 @@ class TransformersEngine:
         refuse("transformers", sampling, "adapter")
         room = answer_room(prompt, sampling, self.context_tokens)
         tokenizer, model = self._ready()
-        ends = end_tokens(tokenizer, model.generation_config)
+        ends = end_tokens(tokenizer, model.generation_config.eos_token_id)
         sampler = Sampler(sampling)
         # One token at a time after the prompt: with several and a state, transformers' Mamba is wrong.
         step, past = torch.tensor([prompt], device=model.device), None  # (1, l)

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import GenerationConfig
 
 from markgraph.engines.port import Sampling, Token
 from markgraph.engines.sampler import Sampler, end_tokens
@@ -187,4 +186,4 @@ def test_leaves_the_logits_as_they_are() -> None:
 def test_end_tokens_are_the_tokenizers_and_the_models(
     ends: int | list[int] | None, expected: set[int]
 ) -> None:
-    assert end_tokens(tiny_tokenizer(), GenerationConfig(eos_token_id=ends)) == expected
+    assert end_tokens(tiny_tokenizer(), ends) == expected
