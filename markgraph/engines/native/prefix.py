@@ -10,10 +10,13 @@ import json
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from markgraph.engines.native.decoder import Decoder, SequenceState, Snapshot
 from markgraph.engines.native.snapshot import Prefix, SnapshotStore, TensorSnapshot
-from markgraph.engines.native.state_cache import Shelf, StateCache
+
+if TYPE_CHECKING:
+    from markgraph.engines.native.state_cache import Shelf, StateCache
 
 
 @dataclass
@@ -34,7 +37,7 @@ class PrefixCache:
     """
 
     def __init__(
-        self, decoder: Decoder, max_bytes: int, disk: StateCache | None = None, block: int = 64
+        self, decoder: Decoder, max_bytes: int, disk: "StateCache | None" = None, block: int = 64
     ) -> None:
         """Cache for `decoder`.
 
@@ -104,7 +107,9 @@ class PrefixCache:
         if self._disk:
             self._disk.shelf(scope, adapter).put(saved)
 
-    def _longest_whole(self, ids: Sequence[int], root: bytes, shelf: Shelf | None) -> dict[Prefix, Snapshot]:
+    def _longest_whole(
+        self, ids: Sequence[int], root: bytes, shelf: "Shelf | None"
+    ) -> dict[Prefix, Snapshot]:
         """Try the lengths that something was kept at, the longest first."""
         lengths = self._store.lengths(root) | (shelf.lengths() if shelf else set())
         for prefix in reversed(list(_wholes(ids, root, lengths))):
@@ -112,7 +117,9 @@ class PrefixCache:
                 return {prefix: snapshot}
         return {}
 
-    def _longest_chain(self, ids: Sequence[int], root: bytes, shelf: Shelf | None) -> dict[Prefix, Snapshot]:
+    def _longest_chain(
+        self, ids: Sequence[int], root: bytes, shelf: "Shelf | None"
+    ) -> dict[Prefix, Snapshot]:
         """Follow the blocks from the first as far as they were kept."""
         found: dict[Prefix, Snapshot] = {}
         for prefix in _chain(ids, root, self._block):
@@ -122,7 +129,7 @@ class PrefixCache:
             found[prefix] = snapshot
         return found
 
-    def _find(self, prefix: Prefix, shelf: Shelf | None, spare: Collection[Prefix]) -> Snapshot | None:
+    def _find(self, prefix: Prefix, shelf: "Shelf | None", spare: Collection[Prefix]) -> Snapshot | None:
         """Return a snapshot from memory, else from disk, and then keep it in memory too."""
         snapshot = self._store.get(prefix)
         if snapshot is None and shelf and (snapshot := shelf.get(prefix)):

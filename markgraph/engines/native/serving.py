@@ -1,0 +1,156 @@
+"""Puts the native engine together: decoder, caches, scheduler, thread."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from markgraph.engines.native.admission import Limits
+from markgraph.engines.native.decoder import Decoder
+from markgraph.engines.native.draft import Drafting, DraftModel
+from markgraph.engines.native.load import load_decoder
+from markgraph.engines.native.pipe import End, Pipe
+from markgraph.engines.native.prefix import PrefixCache
+from markgraph.engines.native.request import Request
+from markgraph.engines.native.scheduler import Scheduler
+from markgraph.engines.native.speculate import Speculator
+from markgraph.engines.native.worker import Worker
+from markgraph.engines.port import Sampling
+from markgraph.engines.requests import answer_room
+from markgraph.engines.sampler import end_tokens
+from markgraph.errors import UsageError
+from markgraph.models.machine import processor
+from markgraph.models.source import digest as content_digest
+from markgraph.models.source import resolve
+from markgraph.models.weights import load_tokenizer, safetensors_folder
+
+if TYPE_CHECKING:
+    from markgraph.engines.native.engine import NativeEngine
+    from markgraph.engines.native.state_cache import StateCache
+
+SPECULATION = ("auto", "off")
+
+
+@dataclass
+class Serving:
+    """A model in memory, and the thread that answers with it."""
+
+    tokenizer: Any
+    window: int
+    worker: Worker
+    adapters: frozenset[str]
+    prefixes: PrefixCache | None
+    states: "StateCache | None"
+
+    def ask(self, prompt: list[int], sampling: Sampling, scope: str) -> Request:
+        """Queue a request.
+
+        Raises:
+            UsageError: the prompt is empty or too long, needs more memory than there may be, or there is no
+                such adapter.
+            OverloadedError: too many wait.
+        """
+        if sampling.adapter is not None and sampling.adapter not in self.adapters:
+            raise UsageError(
+                f"There is no adapter {sampling.adapter!r}. "
+                f"Known: {', '.join(sorted(self.adapters)) or 'none'}. "
+                "Add it to the engine's adapters, with the reference to its files."
+            )
+        room = answer_room(prompt, sampling, self.window)
+        request = Request(sampling, scope, Pipe(self.worker.wake), list(prompt), len(prompt) + room)
+        if room > 0:
+            self.worker.submit(request)
+        else:
+            request.say(End())
+        return request
+
+    def close(self) -> None:
+        """End the thread, and what it is doing."""
+        self.worker.close()
+        if self.states:
+            self.states.close()
+
+
+def serve(settings: "NativeEngine") -> Serving:
+    """Load what `settings` name.
+
+    Raises:
+        UsageError: a setting is not allowed, or the model is of a kind that the native engine doesn't know.
+        WeightsError: the model is not there, or is damaged.
+    """
+    _check(settings)
+    threads = settings.threads or usual_threads()
+    torch.set_num_threads(threads)  # what is fastest is measured while loading
+    weights = resolve(settings.source, settings.sha256)
+    tokenizer, folder = load_tokenizer(weights), safetensors_folder(weights)
+    adapters = {name: resolve(reference) for name, reference in settings.adapters.items()}
+    decoder = load_decoder(folder, settings.mode, adapters)
+    states = _states(settings, folder, adapters)
+    prefixes = (
+        PrefixCache(decoder, settings.prefix_bytes, states) if settings.prefix_bytes or states else None
+    )
+    scheduler = Scheduler(
+        decoder,
+        end_tokens(tokenizer, _ends(folder)),
+        Limits(settings.max_batch, settings.cache_bytes, settings.queue_limit, settings.prefill_chunk),
+        prefixes,
+        _speculator(settings, decoder),
+    )
+    worker = Worker(scheduler, threads)
+    return Serving(tokenizer, decoder.window, worker, frozenset(settings.adapters), prefixes, states)
+
+
+def usual_threads() -> int:
+    """Return how many threads to compute with: what OpenMP was told, or the cores that are ours."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdigit() and int(told) else processor().threads
+
+
+def _check(settings: "NativeEngine") -> None:
+    if settings.speculation not in SPECULATION:
+        raise UsageError(f"speculation is {settings.speculation!r}. Allowed: {', '.join(SPECULATION)}.")
+    for name in ("max_batch", "prefill_chunk"):
+        if (value := vars(settings)[name]) < 1:
+            raise UsageError(f"{name} is {value}. Allowed: 1 or more.")
+
+
+def _ends(folder: Path) -> int | list[int] | None:
+    """Return the tokens that end an answer, as the model's own files name them."""
+    name = "generation_config.json" if (folder / "generation_config.json").exists() else "config.json"
+    ends: int | list[int] | None = json.loads((folder / name).read_text("utf-8")).get("eos_token_id")
+    return ends
+
+
+def _speculator(settings: "NativeEngine", decoder: Decoder) -> Speculator | None:
+    if settings.speculation == "off":
+        return None
+    if settings.draft is None:
+        return Speculator()
+    draft = load_decoder(safetensors_folder(resolve(settings.draft)), settings.mode)
+    if draft.vocab_size != decoder.vocab_size:
+        raise UsageError(
+            f"The draft model {settings.draft} has {draft.vocab_size} tokens, and {settings.source} has "
+            f"{decoder.vocab_size}. Allowed: a model with the same tokenizer. Choose one of the same family."
+        )
+    return Speculator(Drafting(DraftModel(draft)))
+
+
+def _states(settings: "NativeEngine", folder: Path, adapters: Mapping[str, Path]) -> "StateCache | None":
+    if settings.state_folder is None:
+        return None
+    from markgraph.engines.native.state_cache import StateCache
+
+    files = sorted(folder.glob("*.safetensors"))
+    told = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    digest = sha256(json.dumps([str(folder), told, settings.mode, torch.__version__]).encode()).hexdigest()
+    return StateCache(
+        Path(settings.state_folder).expanduser(),
+        settings.state_bytes,
+        digest,
+        {name: content_digest(each) for name, each in adapters.items()},
+    )
