@@ -106,7 +106,7 @@ def model_folder(weights: Path) -> Path:
     if not (weights / MODEL).is_file():
         raise WeightsError(
             f"There is no {MODEL} in {weights}. Allowed: a folder with one, or a .gguf file. To make one of "
-            f"safetensors: markgraph models export file:{weights} to=openvino."
+            f"safetensors: markgraph models export model.engine.source=file:{weights} to=openvino folder=DIR."
         )
     return weights
 
@@ -172,7 +172,7 @@ def _check_inputs(inputs: set[str], folder: Path) -> None:
         raise WeightsError(
             f"The model in {folder} takes {', '.join(sorted(inputs))}. Allowed: input_ids, with "
             "attention_mask, position_ids and beam_idx, and a state that it keeps itself. Export it anew: "
-            "markgraph models export SOURCE to=openvino."
+            "markgraph models export to=openvino folder=DIR."
         )
 
 
