@@ -27,6 +27,8 @@ NO_WEIGHTS = ["model=fake", "embedder=hash"]
 
 PRIMARIES = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem != "base")
 OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
+OVERLAYS = {"experiment", "tier"}
+"""Groups whose options choose options of other groups."""
 FILES = sorted(file for file in CONF.rglob("*.yaml") if file.name != "base.yaml")
 GRAPHS = sorted(file.stem for file in (CONF / "graph").glob("*.yaml"))
 
@@ -69,9 +71,10 @@ def test_primary_config_composes(primary: str) -> None:
 
 
 def choices(primary: str) -> Iterator[dict[str, str]]:
-    """Yield an option of each group until all were chosen; an experiment, which changes others, alone."""
+    """Yield an option of each group until all were chosen; an overlay, which changes others, alone."""
     options = {group: [name for folder, name in OPTIONS if folder == group] for group in groups_of(primary)}
-    yield from ({"experiment": name} for name in options.pop("experiment"))
+    for overlay in OVERLAYS & options.keys():
+        yield from ({overlay: name} for name in options.pop(overlay))
     for at in range(max(map(len, options.values()))):
         yield {group: names[at % len(names)] for group, names in options.items()}
 
@@ -92,7 +95,7 @@ def test_every_group_belongs_to_a_primary() -> None:
 def holds(config: DictConfig, file: Path) -> bool:
     """Tell whether `file`, an option of a group, is part of `config`."""
     part = yaml.safe_load(file.read_text("utf-8"))
-    if file.parent.name == "experiment":
+    if file.parent.name in OVERLAYS:
         return all(key in config for key in part if key != "defaults")
     there = config[file.parent.name]
     return bool(part.keys() <= there.keys() and part.get("_target_") == there.get("_target_"))
@@ -131,7 +134,7 @@ def test_graph_builds_without_weights_disk_or_network(
     assert not home.exists()
 
 
-@pytest.mark.parametrize("group", ["model", "embedder", "index", "domain", "experiment"])
+@pytest.mark.parametrize("group", ["model", "tier", "embedder", "index", "domain", "experiment"])
 def test_every_service_is_made_without_weights_disk_or_network(group: str, offline: Path, home: Path) -> None:
     for option in (name for folder, name in OPTIONS if folder == group):
         assert load_graph("qa", [f"{group}={option}"]).get_name() == "qa"

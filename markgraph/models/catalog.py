@@ -73,5 +73,5 @@ def fetched(reference: str) -> Path | None:
     for shelf in (cache_folder() / "weights" / scheme).glob("*.json"):
         noted = json.loads(shelf.read_text("utf-8") or "{}")
         if reference in noted:
-            return shelf.parent / noted[reference]["path"]
+            return shelf.parent / str(noted[reference]["path"])
     return None

@@ -1,83 +1,17 @@
 """Models are loaded once, held within a budget, and never taken from under an answer."""
 
 import asyncio
-import threading
-import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any
 
 import pytest
-from hydra.utils import instantiate
 
-from markgraph.engines.port import Engine, Sampling, Token, cache_scope, current_scope
+from markgraph.engines.port import Token, cache_scope
 from markgraph.errors import ConfigError, MarkError, OverloadedError, TooLargeError
-from markgraph.models.managed import ManagedEngine, managed
-from markgraph.models.manager import ModelManager, Spec
-
-PROMPT, SAMPLING = [1, 2, 3], Sampling(max_tokens=3)
-
-
-class CountingEngine:
-    """Says the numbers from 0 on."""
-
-    def __init__(self, source: str = "", adapters: Mapping[str, str] | None = None) -> None:
-        self.source = source
-        self.adapters = dict(adapters or {})
-        self.weights = threading.Event()  # a plain object that can be weakly referenced
-        self.itself = self  # a cycle, as models have
-        self.scopes: list[str] = []
-
-    tokenizer: Any = None
-    context_tokens = 64
-
-    def stream(self, prompt: list[int], sampling: Sampling) -> Iterator[Token]:
-        self.scopes.append(current_scope())
-        return self._count(sampling)
-
-    def _count(self, sampling: Sampling) -> Iterator[Token]:
-        yield from (Token(number) for number in range(sampling.max_tokens))
-
-    def astream(self, prompt: list[int], sampling: Sampling) -> AsyncIterator[Token]:
-        self.scopes.append(current_scope())
-        return self._acount(sampling)
-
-    async def _acount(self, sampling: Sampling) -> AsyncIterator[Token]:
-        for token in self._count(sampling):
-            await asyncio.sleep(0)
-            yield token
-
-    def close(self) -> None:
-        self.weights.set()
-
-
-class Factory:
-    """Makes engines, slowly if asked to, and counts them."""
-
-    def __init__(self, seconds: float = 0.0, faults: int = 0) -> None:
-        self.made: list[str] = []
-        self._seconds, self._faults = seconds, faults
-
-    def spec(self, name: str, nbytes: int = 40, **adapters: str) -> Spec:
-        return Spec(name, name, nbytes, partial(self._make, name), tuple(adapters.items()))
-
-    def _make(self, name: str, adapters: Mapping[str, str]) -> Engine:
-        self.made.append(name)
-        time.sleep(self._seconds)
-        if len(self.made) <= self._faults:
-            raise MarkError(f"{name} is broken")
-        return CountingEngine(name, adapters)
-
-
-def names(manager: ModelManager) -> list[str]:
-    return [held.name for held in manager.held()]
-
-
-def use(manager: ModelManager, spec: Spec) -> Any:
-    with manager.lease(spec) as engine:
-        return engine
+from markgraph.models.managed import ManagedEngine
+from markgraph.models.manager import ModelManager
+from tests.models.counting import PROMPT, SAMPLING, Factory, names, use
 
 
 def test_a_model_is_loaded_when_it_is_first_used_and_then_reused() -> None:
@@ -125,10 +59,10 @@ def test_who_waits_too_long_is_told_what_is_in_use() -> None:
 
 
 def test_a_model_that_cannot_fit_is_refused_with_what_there_is_and_what_fits() -> None:
-    factory, manager = Factory(), ModelManager(700_000_000)
+    factory, manager = Factory(), ModelManager(1_100_000_000)
     with pytest.raises(TooLargeError) as refusal:
         use(manager, factory.spec("a", 14_000_000_000))
-    for part in ("a needs 14.0 GB", "700 MB that models may take", "tier=tiny fits (600 MB)"):
+    for part in ("a needs 14.0 GB", "1.1 GB that models may take", "tier=tiny fits (1.0 GB)"):
         assert part in str(refusal.value)
     assert factory.made == []
 
@@ -295,28 +229,3 @@ def test_random_use_from_many_threads_stays_within_the_budget() -> None:
         list(pool.map(work, range(8)))
     assert over == []
     assert all(held.leases == 0 for held in manager.held())
-
-
-@pytest.fixture
-def configured() -> Callable[..., ManagedEngine]:
-    """Return a function that makes a managed engine as config does."""
-
-    def make(source: str, **settings: Any) -> ManagedEngine:
-        engine = {"_target_": f"{__name__}.CountingEngine", "_partial_": True, "source": source}
-        config = {"_target_": "markgraph.models.managed.managed", "engine": engine, "memory": 40}
-        made: ManagedEngine = instantiate(config | {"budget": 100} | settings, _convert_="all")
-        return made
-
-    return make
-
-
-def test_configs_with_equal_settings_are_one_model_in_memory(
-    configured: Callable[..., ManagedEngine],
-) -> None:
-    one, same, other = configured("file:a"), configured("file:a"), configured("file:b")
-    adapted = configured("file:c", adapters={"law": "file:law"})
-    engines = [use(each.manager, each.spec) for each in (one, same, other, adapted)]
-    assert engines[0] is engines[1]
-    assert engines[0] is not engines[2]
-    assert engines[3].adapters == {"law": "file:law"}
-    assert managed(partial(CountingEngine), 1, budget=200).manager is not one.manager
