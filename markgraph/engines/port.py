@@ -72,7 +72,7 @@ class Engine(Protocol):
         """Yield tokens as they are computed, without the end-of-text token.
 
         Raises:
-            UsageError: the prompt is empty or longer than the window, or the engine lacks what `sampling` asks.
+            UsageError: the prompt is empty or longer than the window, or the engine can't do what is asked.
         """
 
     def astream(self, prompt: list[int], sampling: Sampling) -> AsyncIterator[Token]:

@@ -25,11 +25,17 @@ class SequenceState(Protocol):
 class Snapshot(Protocol):
     """A copy of a state, or of the stretch of it that some tokens added."""
 
-    start: int
-    """The tokens before this one are not in it: a decoder that needs them needs their snapshots too."""
-    end: int
-    tensors: Mapping[str, "torch.Tensor"]
-    """Plain CPU tensors: what is kept on disk."""
+    @property
+    def start(self) -> int:
+        """Return where it begins: a decoder that needs the tokens before needs their snapshots too."""
+
+    @property
+    def end(self) -> int:
+        """Return the first token that is not in it."""
+
+    @property
+    def tensors(self) -> Mapping[str, "torch.Tensor"]:
+        """Return plain CPU tensors: what is kept on disk."""
 
     @property
     def nbytes(self) -> int:
