@@ -73,7 +73,7 @@ def test_ends_where_the_chat_template_says(smollm2: OpenVinoEngine) -> None:
 
 def test_safetensors_are_an_error_that_says_how_to_export_them(tmp_path: Path) -> None:
     engine = OpenVinoEngine(tiny_llama(tmp_path))
-    with pytest.raises(WeightsError, match=r"no openvino_model\.xml in .*markgraph models export .*to=openvino"):
+    with pytest.raises(WeightsError, match=r"no openvino_model\.xml in .*models export .*to=openvino"):
         _ = engine.context_tokens
 
 
