@@ -37,6 +37,7 @@ DOCUMENTS = {
 }
 NO_WEIGHTS = ["model=fake", "experiment=no_weights"]
 STAND_INS = {"ask": NO_WEIGHTS, "graph": NO_WEIGHTS, "serve": NO_WEIGHTS, "ingest": ["experiment=no_weights"]}
+STAND_INS |= {"doctor": ["threads=1"], "models": []}
 REFUSED = 3
 BLOCK = re.compile(
     r"^(?:<!-- test: (?P<kind>.*?) -->\n)?```(?P<language>.*)\n(?P<text>(?:.*\n)*?)```$", re.MULTILINE
