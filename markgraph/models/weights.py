@@ -89,14 +89,25 @@ def load_tokenizer(weights: Path) -> Any:
     Raises:
         WeightsError: there is none.
     """
-    from transformers import AutoTokenizer
-
     folder = weights
     if weights.suffix == ".gguf":
         converted = _place(weights, "converted")
         folder = converted if converted.exists() else made_once(weights, "tokenizers", _convert_tokenizer)
     with _quiet(), _loading(folder):
-        return AutoTokenizer.from_pretrained(folder, **_LOCAL)
+        return _tokenizer_class(folder).from_pretrained(folder, **_LOCAL)
+
+
+def _tokenizer_class(folder: Path) -> Any:
+    """Return what transformers would choose; asking it for the usual one costs seconds of imports."""
+    from transformers import PreTrainedTokenizerFast
+
+    told = folder / "tokenizer_config.json"
+    named = json.loads(told.read_text("utf-8")).get("tokenizer_class") if told.exists() else None
+    if named == PreTrainedTokenizerFast.__name__:
+        return PreTrainedTokenizerFast
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer
 
 
 def _chosen(dtype: str, placement: Placement) -> str:

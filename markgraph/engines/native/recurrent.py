@@ -16,7 +16,8 @@ from torch import Tensor
 from markgraph.engines.native.decoder import SequenceState, Snapshot
 from markgraph.engines.native.glue import rms_norm
 from markgraph.engines.native.linear import FORMS, Form, Linear
-from markgraph.engines.native.load import MODES, Checkpoint, load_head
+from markgraph.engines.native.load import MODES, Checkpoint
+from markgraph.engines.native.load_llama import load_head
 from markgraph.engines.native.snapshot import TensorSnapshot
 from markgraph.errors import UsageError
 
@@ -70,6 +71,26 @@ class Mixer(Protocol):
 
     def __call__(self, x: Tensor, rows: Rows) -> Tensor:
         """Return what is added to the residual stream, (m, d), from its norm (m, d)."""
+
+
+@dataclass(frozen=True)
+class OneDnnFloat32:
+    """Float32 in oneDNN's own layout: a prompt takes a fifth less than with rows, a batch of 16 half."""
+
+    name: str = "float32 for oneDNN"
+
+    def pack(self, weight: Tensor) -> tuple[Tensor, ...]:
+        """Lay the weight out anew."""
+        return (torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None),)
+
+    def prepare(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Take the input as it is."""
+        return x, x.new_ones(1, 1)
+
+    def multiply(self, a: Tensor, packed: tuple[Tensor, ...]) -> Tensor:
+        """Multiply in float32."""
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(a, packed[0], None, "none", [], "")
+        return product
 
 
 @dataclass(frozen=True)
@@ -238,7 +259,7 @@ def load_recurrent(
             f"The native engine doesn't know Mamba models with {{'hidden_act': {config.hidden_act!r}}}. "
             "Use markgraph.engines.transformers.TransformersEngine for this one."
         )
-    layers, form = config.num_hidden_layers, FORMS[MODES[mode]]
+    layers, form = config.num_hidden_layers, OneDnnFloat32() if mode == "exact" else FORMS[MODES[mode]]
     with Checkpoint(folder) as tensors:
         names = ("backbone.embeddings.weight", "backbone.embedding.weight")
         embedding = tensors[next((name for name in names if name in tensors), names[0])]
