@@ -1,7 +1,10 @@
 """The native decoder of Llama-kind models computes what transformers computes, whoever shares the batch."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -129,12 +132,13 @@ def test_the_kernels_verify_what_they_would_have_said(length: int, folder: Path)
     assert torch.equal(decoder.step([again], draft[-1:])[0], stepped[-1])
 
 
-def test_the_kernels_read_alike_in_chunks_of_any_size(folder: Path) -> None:
+@pytest.mark.parametrize("chunk", [1, 7, 30])
+def test_the_kernels_read_alike_in_chunks_of_any_size(chunk: int, folder: Path) -> None:
     decoder = compiled(folder)
     whole, parts = decoder.open(90), decoder.open(90)
     decoder.read(whole, PROMPTS[0])
-    for start in range(0, 90, 30):
-        decoder.read(parts, PROMPTS[0][start : start + 30])
+    for start in range(0, 90, chunk):
+        decoder.read(parts, PROMPTS[0][start : start + chunk])
     assert torch.equal(decoder.step([whole], [1]), decoder.step([parts], [1]))
 
 
@@ -159,6 +163,29 @@ def test_gives_room_back(llama: Path) -> None:
         states.pop(0)
         states.append(decoder.open(100))
     assert decoder._pool.slots == size
+
+
+def test_gives_back_what_a_busy_time_needed(llama: Path) -> None:
+    decoder = load(llama, "fast")
+    states = [decoder.open(100) for _ in range(40)]
+    busy = decoder._pool.slots
+    states.clear()
+    decoder.open(100)
+    assert decoder._pool.slots < busy / 4
+
+
+def test_states_that_end_on_other_threads_give_each_run_back_once(llama: Path) -> None:
+    decoder = load(llama, "fast")
+    ended: Queue[Any] = Queue()
+    thread = Thread(target=lambda: all(iter(ended.get, None)))
+    thread.start()
+    for _ in range(500):
+        ended.put(decoder.open(100))
+    ended.put(None)
+    thread.join()
+    states = [decoder.open(100) for _ in range(100)]
+    runs = sorted((state.offset, state.offset + state.capacity) for state in states)
+    assert all(end <= start for (_, end), (start, _) in pairwise(runs))
 
 
 @pytest.mark.parametrize("rows", [1, 3, 4, 5, 40])

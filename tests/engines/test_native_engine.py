@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -262,3 +263,34 @@ def test_what_one_scope_read_speeds_up_no_other(llama: str, engine: NativeEngine
         hits.append(cached.prefixes.hits)
     assert hits == [0, 1, 1, 2]
     cached.close()
+
+
+@pytest.mark.parametrize("prompt", [[5, 1_000_000], [5, -1]])
+def test_tokens_that_the_model_does_not_know_are_refused(engine: NativeEngine, prompt: list[int]) -> None:
+    with pytest.raises(UsageError, match="Allowed: 0 to"):
+        list(engine.stream(prompt, Sampling(3)))
+
+
+def test_closing_gives_the_model_back(llama: str) -> None:
+    engine = NativeEngine(llama, threads=1)
+    list(engine.stream([5, 6], Sampling(2)))
+    assert engine._serving
+    model = weakref.ref(engine._serving.worker.scheduler)
+    engine.close()
+    gc.collect()
+    assert model() is None
+    assert len(list(engine.stream([5, 6], Sampling(2)))) == 2
+    engine.close()
+
+
+def test_the_same_question_twice_gets_the_same_answer(tmp_path: Path) -> None:
+    """What is found in the cache is what would have been read, to the last bit."""
+    sizes = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
+    source = tiny_llama(tmp_path, **sizes)
+    engine = NativeEngine(source, threads=1, speculation="off")
+    for length in (70, 129, 200):
+        prompt = [(7 * n + length) % 300 for n in range(length)]
+        answers = [list(engine.stream(prompt, Sampling(24, logprobs=0))) for _ in range(3)]
+        assert answers[0] == answers[1] == answers[2]
+    assert engine.prefixes
+    engine.close()

@@ -84,7 +84,7 @@ class CompiledLlama:
     def read(self, state: KVState, ids: Sequence[int]) -> Tensor:
         """Read `ids` and return the logits after the last of them, float32 (v,)."""
         rows = Work(self._widths, self._pool, [state], [ids], wanted=1)
-        return self._step(rows)[0] if rows.m <= FEW else self._stages(rows, reading=True)[0]
+        return self._stages(rows, reading=True)[0]  # few tokens too: the same in chunks of any size
 
     def verify(self, states: Sequence[KVState], ids: Sequence[Sequence[int]]) -> Tensor:
         """Read some tokens for each state; return the logits after each, float32 (m, v)."""

@@ -54,6 +54,9 @@ class NativeEngine:
     """Threads that compute; None for the cores that this process may use."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _serving: "Serving | None" = field(default=None, init=False, repr=False, compare=False)
+    _finalizer: "weakref.finalize[[], NativeEngine] | None" = field(
+        default=None, init=False, repr=False, compare=False
+    )
 
     @property
     def tokenizer(self) -> Any:
@@ -87,9 +90,7 @@ class NativeEngine:
     def close(self) -> None:
         """End what is under way with an error and give the memory back; a later call loads the model anew."""
         with self._lock:
-            if self._serving:
-                self._serving.close()
-                self._serving = None
+            self._end()
 
     def _stream(self, prompt: list[int], sampling: Sampling, scope: str) -> Generator[Token, None, None]:
         with _asked(self._ready(), prompt, sampling, scope) as request:
@@ -98,19 +99,28 @@ class NativeEngine:
     async def _astream(
         self, prompt: list[int], sampling: Sampling, scope: str
     ) -> AsyncGenerator[Token, None]:
-        serving = self._serving if self._serving else await asyncio.to_thread(self._ready)
+        serving = self._serving
+        if serving is None or not serving.worker.alive:
+            serving = await asyncio.to_thread(self._ready)
         with _asked(serving, prompt, sampling, scope) as request:
             async for token in request.pipe.aread():
                 yield token
 
     def _ready(self) -> "Serving":
         with self._lock:
+            if self._serving and not self._serving.worker.alive:
+                self._end()
             if self._serving is None:
                 from markgraph.engines.native.serving import serve
 
                 self._serving = serve(self)
-                weakref.finalize(self, self._serving.close)
+                self._finalizer = weakref.finalize(self, self._serving.close)
             return self._serving
+
+    def _end(self) -> None:
+        if self._finalizer:
+            self._finalizer()  # closes, once, and lets go of the model
+        self._serving = self._finalizer = None
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Keys and values of many sequences in one pool: each has a run of slots to itself."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,7 +39,8 @@ class KVState:
         return self.pool.bytes_for(self.capacity)
 
     def __del__(self) -> None:
-        self.pool.free(self.offset, self.capacity)
+        # The last reference may go on any thread, so the pool takes the run back when it next opens one.
+        self.pool.returned.append((self.offset, self.capacity))
 
 
 class KVPool:
@@ -51,6 +53,8 @@ class KVPool:
         self.values: Sequence[Tensor] = ()
         self.all_keys = self.all_values = torch.zeros(self._shape, dtype=dtype)
         self._free: list[tuple[int, int]] = []
+        self.returned: deque[tuple[int, int]] = deque()
+        """Runs that nobody refers to any more."""
 
     @property
     def slots(self) -> int:
@@ -65,6 +69,11 @@ class KVPool:
     def open(self, capacity: int, adapter: str | None = None) -> KVState:
         """Return an empty state with room for `capacity` tokens."""
         capacity = _rounded(capacity)
+        while self.returned:
+            self._join(*self.returned.popleft())
+        if self._free == [(0, self.slots)] and self.slots > 4 * capacity:
+            self._free = []  # nobody is in: what a busy time has needed goes back
+            self._resize(0)
         for at, (offset, size) in enumerate(self._free):
             if size >= capacity:
                 self._free[at : at + 1] = [(offset + capacity, size - capacity)] * (size > capacity)
@@ -72,7 +81,7 @@ class KVPool:
         self._grow(capacity)
         return self.open(capacity, adapter)
 
-    def free(self, offset: int, capacity: int) -> None:
+    def _join(self, offset: int, capacity: int) -> None:
         """Take a run of slots back, and join it with its free neighbours."""
         runs: list[tuple[int, int]] = []
         for start, size in sorted([*self._free, (offset, capacity)]):
@@ -98,13 +107,13 @@ class KVPool:
         """Make room for `capacity` more: at least half as much again, so that growing stays rare."""
         before = self.slots
         self._resize(before + max(capacity, before // 2))
-        self.free(before, self.slots - before)
+        self._join(before, self.slots - before)
 
     def _resize(self, slots: int) -> None:
         layers, _, heads, dim = self._shape
         keys, values = (torch.zeros(layers, slots, heads, dim, dtype=self._dtype) for _ in range(2))
-        if self.keys:
-            keys[:, : self.slots], values[:, : self.slots] = self.all_keys, self.all_values
+        kept = min(slots, self.slots)
+        keys[:, :kept], values[:, :kept] = self.all_keys[:, :kept], self.all_values[:, :kept]
         self.all_keys, self.all_values = keys, values
         self.keys, self.values = keys.unbind(0), values.unbind(0)
 

@@ -28,8 +28,9 @@ def load(folder: Path, mode: str) -> LlamaDecoder:
     """Return the decoder of a Llama-kind checkpoint."""
     config = settings_of(folder)
     check(config)
-    form, heads = form_for(mode, config), config["num_attention_heads"]
+    heads = config["num_attention_heads"]
     head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    form = form_for(mode, config["hidden_size"], config["intermediate_size"], heads * head_dim)
     with Checkpoint(folder) as tensors:
         embedding = tensors["model.embed_tokens.weight"]
         frequencies, scale = rotary_frequencies(folder, config, head_dim)
@@ -47,9 +48,9 @@ def load(folder: Path, mode: str) -> LlamaDecoder:
     return LlamaDecoder(weights, torch.float32 if mode == "exact" else torch.bfloat16)
 
 
-def form_for(mode: str, config: Settings) -> Form:
-    """Return what `mode` keeps the layers as: bfloat16 where the blocks of its form don't divide them."""
-    name, sizes = MODES[mode], (config["hidden_size"], config["intermediate_size"])
+def form_for(mode: str, *sizes: int) -> Form:
+    """Return what `mode` keeps weights of such widths as: bfloat16 where its blocks don't divide them."""
+    name = MODES[mode]
     whole = all(size % BLOCKS.get(name, 1) == 0 for size in sizes)
     return serving(name if whole else "bfloat16", torch.get_num_threads())
 

@@ -224,12 +224,22 @@ class Scheduler:
 def _told(error: Exception) -> MarkError:
     """Return `error` as the consumer is to see it; each gets one of its own."""
     if isinstance(error, MarkError):
-        return error.with_traceback(None)
+        _forget_frames(error)
+        return error
     logger.error("A step of the model failed.", exc_info=error)
     failure = EngineError(
         f"The model failed while it computed this answer: {type(error).__name__}: {error}. "
         "Other answers are not affected. Ask again; if it happens again, choose another engine."
     )
-    # Not with its traceback, whose frames hold on to the states.
-    failure.__cause__ = error.with_traceback(None)
+    _forget_frames(error)
+    failure.__cause__ = error
     return failure
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Take the tracebacks from `error` and from what it came from: their frames hold on to states."""
+    chain: list[BaseException] = [error]
+    while chain:
+        one = chain.pop()
+        one.__traceback__ = None
+        chain += [other for other in (one.__cause__, one.__context__) if other and other.__traceback__]

@@ -42,6 +42,8 @@ class Serving:
 
     tokenizer: Any
     window: int
+    vocabulary: int
+    """Tokens that the model knows."""
     worker: Worker
     adapters: frozenset[str]
     prefixes: PrefixCache | None
@@ -51,8 +53,8 @@ class Serving:
         """Queue a request.
 
         Raises:
-            UsageError: the prompt is empty or too long, needs more memory than there may be, or there is no
-                such adapter.
+            UsageError: the prompt is empty or too long, has tokens that the model doesn't know, needs more
+                memory than there may be, or there is no such adapter.
             OverloadedError: too many wait.
         """
         if sampling.adapter is not None and sampling.adapter not in self.adapters:
@@ -60,6 +62,11 @@ class Serving:
                 f"There is no adapter {sampling.adapter!r}. "
                 f"Known: {', '.join(sorted(self.adapters)) or 'none'}. "
                 "Add it to the engine's adapters, with the reference to its files."
+            )
+        if prompt and not 0 <= min(prompt) <= max(prompt) < self.vocabulary:
+            raise UsageError(
+                f"The prompt has tokens from {min(prompt)} to {max(prompt)}. "
+                f"Allowed: 0 to {self.vocabulary - 1}. Use the model's own tokenizer."
             )
         room = answer_room(prompt, sampling, self.window)
         request = Request(sampling, scope, Pipe(self.worker.wake), list(prompt), len(prompt) + room)
@@ -102,7 +109,8 @@ def serve(settings: "NativeEngine") -> Serving:
         _speculator(settings, decoder),
     )
     worker = Worker(scheduler, threads)
-    return Serving(tokenizer, decoder.window, worker, frozenset(settings.adapters), prefixes, states)
+    names = frozenset(settings.adapters)
+    return Serving(tokenizer, decoder.window, decoder.vocab_size, worker, names, prefixes, states)
 
 
 def usual_threads() -> int:

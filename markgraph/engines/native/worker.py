@@ -24,6 +24,11 @@ class Worker:
         self._thread = Thread(target=self._run, args=(threads,), name="markgraph-native", daemon=True)
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Tell whether requests are still answered."""
+        return self._thread.is_alive() and not self._closing.is_set()
+
     def submit(self, request: Request) -> None:
         """Queue `request`; see `Admission.submit` for what it may be refused for."""
         self.scheduler.submit(request)
