@@ -6,6 +6,7 @@ Both give the same integers, so which of them serves changes no result.
 
 from collections.abc import Sequence
 from ctypes import CDLL, byref
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -32,11 +33,8 @@ def fits(weights: LlamaWeights) -> bool:
     ]
     dims = weights.dims
     whole = dims.head_dim % kernels.PAIR == 0 and dims.head_dim <= kernels.LARGEST_HEAD
-    return (
-        whole
-        and dims.heads // dims.kv_heads <= kernels.QUERIES
-        and all(linear.form.name == "int8" for linear in (*linears, weights.head))
-    )
+    grouped = dims.heads // dims.kv_heads <= kernels.QUERIES and isinstance(weights.embedding, Tensor)
+    return whole and grouped and all(linear.form.name == "int8" for linear in (*linears, weights.head))
 
 
 def agree(compiled: "CompiledLlama", eager: EagerLlama) -> bool:
@@ -77,7 +75,7 @@ class CompiledLlama:
             ),
             dims.eps,
             layers,
-            *(self._keep(each) for each in (weights.embedding, weights.norm, cos, sin)),
+            *(self._keep(each) for each in (cast(Tensor, weights.embedding), weights.norm, cos, sin)),
             self._matrix(weights.head),
         )
 

@@ -41,7 +41,7 @@ class EagerLlama:
         places = [range(state.length, state.length + n) for state, n in zip(states, lengths, strict=True)]
         positions = torch.tensor([place for run in places for place in run])  # (m,)
         cos, sin = self.cos[positions], self.sin[positions]  # (m, e)
-        x = weights.embedding[torch.tensor([token for each in ids for token in each])].float()  # (m, d)
+        x = self._embed(torch.tensor([token for each in ids for token in each]))  # (m, d)
         y, s = torch.zeros_like(x), x.new_ones(1, 1)
         for at, layer in enumerate(weights.layers):
             x, given = glue.enter(form, weights.dims, x, y, s, layer.attention_norm)
@@ -53,6 +53,10 @@ class EagerLlama:
             y, s = self._product(layer.gate_up, given, adapted)
             y, s = self._product(layer.down, glue.gated(form, y, s), adapted)
         return x + y * s
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        embedding = self.weights.embedding
+        return embedding.rows(ids) if isinstance(embedding, Linear) else embedding[ids].float()
 
     def _logits(self, x: Tensor) -> Tensor:
         return self.weights.head(glue.rms_norm(x, self.weights.norm, self.weights.dims.eps))

@@ -9,6 +9,7 @@ one does not depend on the others.
     bfloat16   where the processor has units for it
     int8       int8 weights, one scale an output; int8 inputs, one scale a row. Both sides are turned
                by a small Hadamard matrix first, which spreads outliers (QuaRot, Ashkboos et al. 2024)
+    int8-rows  int8 weights, one scale an output; inputs as they are
     int4       int4 weights, one scale a group of 32; inputs as they are
 
 Does NOT include: activation scales per tensor. They ruin a model, and let a row's result depend on others.
@@ -32,6 +33,8 @@ ZERO = 128
 """What stands for 0 in unsigned bytes: oneDNN multiplies u8 by s8 quickly on every processor with VNNI."""
 TILE = 64
 """Rows of an `int4` weight that are packed together, on every processor."""
+PART = 4096
+"""Rows of an embedding that are quantised at a time, so that no float32 copy of it is made."""
 DEQUANTISE_FROM = 16
 """Rows from which `int4` weights are unpacked once and multiplied as bfloat16: cheaper than row by row."""
 
@@ -118,6 +121,26 @@ class Int8:
 
 
 @dataclass(frozen=True)
+class Int8Rows:
+    """Int8 weights alone, in rows that can be looked up too: one matrix is both embedding and head."""
+
+    name: str = "int8-rows"
+
+    def pack(self, weight: Tensor) -> tuple[Tensor, ...]:
+        """Return (int8 weight (n, k), scales (n,))."""
+        parts = [quantise(part.float()) for part in weight.split(PART)]  # type: ignore[no-untyped-call]
+        return torch.cat([q for q, _ in parts]), torch.cat([s for _, s in parts]).flatten().bfloat16()
+
+    def prepare(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Round the input to bfloat16."""
+        return x.bfloat16(), x.new_ones(1, 1)
+
+    def multiply(self, a: Tensor, packed: tuple[Tensor, ...]) -> Tensor:
+        """Unpack within the product."""
+        return torch._weight_int8pack_mm(a, *packed).float()
+
+
+@dataclass(frozen=True)
 class Int4:
     """Half a byte a weight, and 2 bytes of scale for each 32 of them."""
 
@@ -149,7 +172,7 @@ class Int4:
 
 BLOCKS = {"int8": SPREAD, "int4": GROUP}
 """What a form wants the inputs of a weight to be a multiple of."""
-FORMS: dict[str, Form] = {form.name: form for form in (Float32(), Bfloat16(), Int8(), Int4())}
+FORMS: dict[str, Form] = {form.name: form for form in (Float32(), Bfloat16(), Int8(), Int8Rows(), Int4())}
 
 
 class Linear:
@@ -168,6 +191,11 @@ class Linear:
     def multiply(self, a: Tensor) -> Tensor:
         """Return the product with what `form.prepare` gave, still to be scaled, float32 (m, n)."""
         return self.form.multiply(a, self.packed)
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """Return rows of an `int8-rows` weight, float32 (len(ids), k)."""
+        q, scale = self.packed
+        return q[ids].float() * scale[ids, None].float()
 
     @property
     def nbytes(self) -> int:

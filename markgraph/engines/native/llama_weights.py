@@ -30,8 +30,8 @@ class Layer:
 class LlamaWeights:
     """What is read from a checkpoint, in the form that it is served in."""
 
-    embedding: Tensor
-    """(v, d)"""
+    embedding: Tensor | Linear
+    """(v, d), or a matrix whose rows are looked up."""
     layers: list[Layer]
     norm: Tensor
     head: Linear

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -80,34 +79,30 @@ class Checkpoint:
     """The tensors in a folder's safetensors files, read one at a time."""
 
     def __init__(self, folder: Path) -> None:
-        self._open = ExitStack()
         files = sorted(folder.glob("*.safetensors"))
         if not files:
             raise WeightsError(
                 f"There are no safetensors in {folder}. Allowed: a folder as transformers saves one."
             )
-        opened = [self._open.enter_context(safe_open(file, framework="pt")) for file in files]
-        self._where = {name: file for file in opened for name in file.keys()}  # noqa: SIM118
-
-    def __enter__(self) -> "Checkpoint":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
+        self._where: dict[str, Path] = {}
+        for file in files:
+            with safe_open(file, framework="pt") as opened:
+                self._where |= dict.fromkeys(opened.keys(), file)
 
     def __contains__(self, name: str) -> bool:
         return name in self._where
 
     def __getitem__(self, name: str) -> Tensor:
-        """Return a tensor as it is stored.
+        """Return a tensor as it is stored, in memory of its own.
 
         Raises:
             WeightsError: there is none of that name.
         """
         if name not in self._where:
             raise WeightsError(f"The checkpoint holds no {name!r}. It is incomplete, or of another kind.")
-        tensor: Tensor = self._where[name].get_tensor(name)
-        return tensor
+        with safe_open(self._where[name], framework="pt") as opened:
+            tensor: Tensor = opened.get_tensor(name)
+        return tensor.clone()  # it was a window on the file, which would stay in memory with it
 
     def stacked(self, *names: str) -> Tensor:
         """Return matrices or vectors on top of each other, in float32."""

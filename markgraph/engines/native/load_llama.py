@@ -31,20 +31,20 @@ def load(folder: Path, mode: str) -> LlamaDecoder:
     heads = config["num_attention_heads"]
     head_dim = config.get("head_dim") or config["hidden_size"] // heads
     form = form_for(mode, config["hidden_size"], config["intermediate_size"], heads * head_dim)
-    with Checkpoint(folder) as tensors:
-        embedding = tensors["model.embed_tokens.weight"]
-        frequencies, scale = rotary_frequencies(folder, config, head_dim)
-        weights = LlamaWeights(
-            embedding=embedding.float() if mode == "exact" else embedding.bfloat16(),
-            layers=[load_layer(tensors, at, form) for at in range(config["num_hidden_layers"])],
-            norm=tensors["model.norm.weight"].float(),
-            head=load_head(tensors, embedding, mode),
-            dims=Dims(heads, config["num_key_value_heads"], head_dim, config["rms_norm_eps"]),
-            inverse_frequencies=frequencies,
-            rotary_scale=scale,
-            window=config["max_position_embeddings"],
-            form=form,
-        )
+    tensors = Checkpoint(folder)
+    embedding, head = load_ends(tensors, mode)
+    frequencies, scale = rotary_frequencies(folder, config, head_dim)
+    weights = LlamaWeights(
+        embedding=embedding,
+        layers=[load_layer(tensors, at, form) for at in range(config["num_hidden_layers"])],
+        norm=tensors["model.norm.weight"].float(),
+        head=head,
+        dims=Dims(heads, config["num_key_value_heads"], head_dim, config["rms_norm_eps"]),
+        inverse_frequencies=frequencies,
+        rotary_scale=scale,
+        window=config["max_position_embeddings"],
+        form=form,
+    )
     return LlamaDecoder(weights, torch.float32 if mode == "exact" else torch.bfloat16)
 
 
@@ -75,6 +75,17 @@ def load_layer(tensors: Checkpoint, at: int, form: Form) -> Layer:
         qkv_bias=tensors.stacked(*biases) if biases[0] in tensors else None,
         qk_norms=(tensors[norms[0]].float(), tensors[norms[1]].float()) if norms[0] in tensors else None,
     )
+
+
+def load_ends(tensors: Checkpoint, mode: str) -> tuple[Tensor | Linear, Linear]:
+    """Return the embedding and the output matrix: one in memory, where `small` and the two are tied."""
+    embedding = tensors["model.embed_tokens.weight"]
+    form = serving("int8-rows", torch.get_num_threads())
+    if mode != "small" or form.name != "int8-rows":
+        kept = embedding.float() if mode == "exact" else embedding.bfloat16()
+        return kept, load_head(tensors, embedding, mode)
+    rows = Linear(embedding, form)
+    return rows, Linear(tensors["lm_head.weight"], form) if "lm_head.weight" in tensors else rows
 
 
 def load_head(tensors: Checkpoint, embedding: Tensor, mode: str) -> Linear:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from markgraph.engines.native.linear import FORMS, Float32, Form, Linear
 
-ERRORS = {"float32": 1e-5, "bfloat16": 0.02, "int8": 0.03, "int4": 0.2}
+ERRORS = {"float32": 1e-5, "bfloat16": 0.02, "int8": 0.03, "int8-rows": 0.03, "int4": 0.2}
 """What rounding alone may cost: the norm of the error over the norm of the product."""
 SLOWEST = 100
 """Times as long as float32 that a form may take. Slow paths are 1,000 times slower; a busy machine is 10."""

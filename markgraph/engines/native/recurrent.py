@@ -260,17 +260,17 @@ def load_recurrent(
             "Use markgraph.engines.transformers.TransformersEngine for this one."
         )
     layers, form = config.num_hidden_layers, OneDnnFloat32() if mode == "exact" else FORMS[MODES[mode]]
-    with Checkpoint(folder) as tensors:
-        names = ("backbone.embeddings.weight", "backbone.embedding.weight")
-        embedding = tensors[next((name for name in names if name in tensors), names[0])]
-        blocks = [Block(tensors, f"backbone.layers.{at}", config, form) for at in range(layers)]
-        weights = RecurrentWeights(
-            embedding=embedding.float() if mode == "exact" else embedding.bfloat16(),
-            layers=[Layer(block["norm.weight"], mixer(block)) for block in blocks],
-            norm=tensors["backbone.norm_f.weight"].float(),
-            head=load_head(tensors, embedding, mode),
-            eps=config.layer_norm_epsilon,
-        )
+    tensors = Checkpoint(folder)
+    names = ("backbone.embeddings.weight", "backbone.embedding.weight")
+    embedding = tensors[next((name for name in names if name in tensors), names[0])]
+    blocks = [Block(tensors, f"backbone.layers.{at}", config, form) for at in range(layers)]
+    weights = RecurrentWeights(
+        embedding=embedding.float() if mode == "exact" else embedding.bfloat16(),
+        layers=[Layer(block["norm.weight"], mixer(block)) for block in blocks],
+        norm=tensors["backbone.norm_f.weight"].float(),
+        head=load_head(tensors, embedding, mode),
+        eps=config.layer_norm_epsilon,
+    )
     window, hidden = shapes(config)
     return RecurrentDecoder(weights, (layers, *window), (layers, *hidden))
 
