@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.functional import linear, softplus
 
 from markgraph.engines.native.glue import rms_norm
-from markgraph.engines.native.recurrent import Block, Projection, RecurrentDecoder, Rows, load_recurrent
+from markgraph.engines.native.load_recurrent import Block, load_recurrent
+from markgraph.engines.native.recurrent import Projection, RecurrentDecoder, Rows
 from markgraph.engines.native.scans import Inputs, Scans, scans_for
 
 
