@@ -9,9 +9,15 @@ from langchain_core.messages import BaseMessage
 
 from markgraph.errors import UsageError
 from markgraph.models.per_tokenizer import control_tokens, once_per_tokenizer
+from markgraph.models.structured import outline
 from markgraph.models.tool_calls import IN_PROMPT, ToolFormat, described, instructed, to_chat
 
-_ANSWER = "Your answer has to be JSON of this schema, and nothing else:"
+_ANSWER = """Answer in JSON of this schema:
+{schema}
+It looks like this:
+{outline}
+Keep the values short."""
+"""Found by trying: with it a model of 135 million parameters finishes what it begins."""
 _NAME, _KEY, _VALUE = "probe_tool", "probe_key", "probe_value"
 _PROPERTY = {"type": "string", "description": "A value."}
 _SCHEMA = {"type": "object", "properties": {_KEY: _PROPERTY}, "required": [_KEY]}
@@ -39,7 +45,8 @@ def encode(
     controls = control_tokens(tokenizer)
     chat = to_chat(messages, several=taught is None or taught.several)
     if schema is not None:
-        chat = instructed(chat, f"{_ANSWER}\n{json.dumps(schema, ensure_ascii=False)}")
+        shown = [json.dumps(one, ensure_ascii=False) for one in (schema, outline(schema))]
+        chat = instructed(chat, _ANSWER.format(schema=shown[0], outline=shown[1]))
     chat, listed = _defused(chat, controls), _defused(tools, controls)
     if taught is None:
         chat, listed = described(chat, listed), []

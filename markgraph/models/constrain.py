@@ -108,7 +108,15 @@ def _quoted(text: str) -> str:
 
 
 def _json(schema: Mapping[str, Any]) -> str:
-    return f"%json {json.dumps(_closed(schema) | {'x-guidance': _JSON_STYLE}, ensure_ascii=False)}"
+    # What all of several schemas must allow can't be closed in one of them.
+    kept = dict(schema) if _merges(schema) else _closed(schema)
+    return f"%json {json.dumps(kept | {'x-guidance': _JSON_STYLE}, ensure_ascii=False)}"
+
+
+def _merges(schema: Any) -> bool:
+    if isinstance(schema, Mapping):
+        return len(schema.get("allOf", ())) > 1 or any(map(_merges, schema.values()))
+    return isinstance(schema, list) and any(map(_merges, schema))
 
 
 def _closed(schema: Any) -> Any:
@@ -125,8 +133,7 @@ def _closed(schema: Any) -> Any:
         closed[key] = [_closed(one) for one in schema[key]]
     for key in _ONES & schema.keys():
         closed[key] = _closed(schema[key])
-    # Both sides of an `allOf` must allow what the other names.
-    if "properties" in schema and "allOf" not in schema:
+    if "properties" in schema:
         closed.setdefault("additionalProperties", False)
     return closed
 

@@ -1,6 +1,7 @@
 """Answers as objects: schemas in, checked values out."""
 
 import json
+from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any
 
@@ -17,6 +18,10 @@ from pydantic.v1 import ValidationError as ValidationErrorV1
 from markgraph.errors import UsageError
 
 Schema = dict[str, Any] | type
+_SOME = "..."
+_SIMPLE: dict[str, Any] = {"integer": 0, "number": 0.0, "boolean": True, "null": None, "array": []}
+_DEPTH = 6
+"""Schemas may hold themselves: an outline is so many levels deep at most."""
 
 
 class StructuredOutput(BaseGenerationOutputParser[Any]):
@@ -93,6 +98,36 @@ def response_schema(response_format: Any) -> dict[str, Any] | None:
         f"response_format is {response_format!r}. Allowed: {{'type': 'text'}}, {{'type': 'json_object'}}, "
         "{'type': 'json_schema', 'json_schema': {'schema': {...}}}. For a class, use with_structured_output."
     )
+
+
+def outline(schema: Mapping[str, Any]) -> Any:
+    """Return what a value of `schema` looks like, with descriptions in the place of strings.
+
+    A model of 135 million parameters that is shown only the schema falls into loops, and rambles.
+    """
+    definitions = schema.get("$defs") or schema.get("definitions") or {}
+    return _outline(schema, definitions, _DEPTH)
+
+
+def _outline(schema: Any, definitions: Mapping[str, Any], depth: int) -> Any:
+    match schema:
+        case _ if not depth:
+            return _SOME
+        case {"$ref": str(ref)}:
+            return _outline(definitions.get(ref.rpartition("/")[2]), definitions, depth - 1)
+        case {"const": value} | {"enum": [value, *_]}:
+            return value
+        case {"properties": dict(properties)}:
+            return {name: _outline(one, definitions, depth - 1) for name, one in properties.items()}
+        case {"items": dict(items)}:
+            return [_outline(items, definitions, depth - 1)]
+        case {"anyOf": [first, *_]} | {"oneOf": [first, *_]} if "description" not in schema:
+            return _outline(first, definitions, depth - 1)
+        case {"type": str(kind)} if kind in _SIMPLE:
+            return _SIMPLE[kind]
+        case {"description": str(description)}:
+            return description
+    return _SOME
 
 
 def _refusal(what: str, message: Any) -> OutputParserException:
