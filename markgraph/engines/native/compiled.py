@@ -130,7 +130,8 @@ class CompiledLlama:
 
     def _matrix(self, linear: Linear) -> kernels.Matrix:
         _, scale, _, q = linear.packed
-        q = pad(q, (0, 0, 0, -linear.outputs % 4))
+        if linear.outputs % 4:
+            q = pad(q, (0, 0, 0, -linear.outputs % 4))
         offset = q.sum(1, dtype=torch.int32) * ZERO
         return kernels.Matrix(
             self._keep(q), self._keep(scale), self._keep(offset), linear.outputs, linear.inputs

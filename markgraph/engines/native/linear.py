@@ -35,8 +35,9 @@ TILE = 64
 """Rows of an `int4` weight that are packed together, on every processor."""
 PART = 4096
 """Rows of an embedding that are quantised at a time, so that no float32 copy of it is made."""
-DEQUANTISE_FROM = 16
-"""Rows from which `int4` weights are unpacked once and multiplied as bfloat16: cheaper than row by row."""
+DEQUANTISE_FROM = 128
+"""Rows from which `int4` weights are unpacked once and multiplied as bfloat16: more than answers have together,
+so that a token's result doesn't depend on how many there are."""
 
 
 class Form(Protocol):
