@@ -36,8 +36,8 @@ TILE = 64
 PART = 4096
 """Rows of an embedding that are quantised at a time, so that no float32 copy of it is made."""
 DEQUANTISE_FROM = 128
-"""Rows from which `int4` weights are unpacked once and multiplied as bfloat16: more than answers have together,
-so that a token's result doesn't depend on how many there are."""
+"""Rows from which `int4` weights are unpacked once, and multiplied as bfloat16: more than answers have,
+so that no token depends on how many are computed with it."""
 
 
 class Form(Protocol):
