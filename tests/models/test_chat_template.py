@@ -127,7 +127,7 @@ def test_without_a_chat_template_there_is_no_chat() -> None:
 def test_what_a_template_refuses_is_told(template: str) -> None:
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = template
-    with pytest.raises(UsageError, match="does not take these messages: (Only users!|can only concat)"):
+    with pytest.raises(UsageError, match=r"does not take these messages: (Only users!|can only concat)"):
         prompt(tokenizer, [HumanMessage("?")])
 
 
