@@ -107,6 +107,11 @@ class PrefixCache:
         if self._disk:
             self._disk.shelf(scope, adapter).put(saved)
 
+    def close(self) -> None:
+        """Write what is kept on disk, and take no more."""
+        if self._disk:
+            self._disk.close()
+
     def _longest_whole(
         self, ids: Sequence[int], root: bytes, shelf: "Shelf | None"
     ) -> dict[Prefix, Snapshot]:

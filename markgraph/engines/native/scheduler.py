@@ -55,10 +55,10 @@ class Scheduler:
         prefixes: PrefixCache | None = None,
         speculator: Speculator | None = None,
     ) -> None:
-        self._decoder = decoder
+        self.decoder = decoder
+        self.prefixes = prefixes
         self._ends = ends
         self._limits = limits
-        self._prefixes = prefixes
         self._speculator = speculator
         self._admission = Admission(limits, self._bytes_for)
         self._running: list[Row] = []
@@ -78,6 +78,8 @@ class Scheduler:
         for request in [*self._admission.close(), *(row.request for row in self._running)]:
             request.say(End(EngineError("The model was closed before this answer was complete. Ask again.")))
         self._running = []
+        if self.prefixes is not None:
+            self.prefixes.close()
 
     def turn(self) -> bool:
         """Do a bit of work for everybody; return whether there was any."""
@@ -90,11 +92,11 @@ class Scheduler:
 
     def _bytes_for(self, capacity: int) -> int:
         guessing = self._speculator.bytes_for(capacity) if self._speculator else 0
-        return self._decoder.bytes_for(capacity) + guessing
+        return self.decoder.bytes_for(capacity) + guessing
 
     def _let_in(self, request: Request) -> None:
         try:
-            state = self._decoder.open(request.capacity, request.sampling.adapter)
+            state = self.decoder.open(request.capacity, request.sampling.adapter)
         except Exception as error:  # no such adapter, or no memory
             request.say(End(_told(error)))
         else:
@@ -119,15 +121,15 @@ class Scheduler:
         with self._blamed([row]):
             if not row.state.length:
                 self._restore(row)
-            if self._decoder.cumulative:  # what is kept is found again where chunks always end alike
+            if self.decoder.cumulative:  # what is kept is found again where chunks always end alike
                 most = min(most, self._limits.prefill_chunk - row.state.length % self._limits.prefill_chunk)
             ids = row.tokens[row.state.length :][:most]
             read = len(ids)
-            logits = self._decoder.read(row.state, ids)  # (v,)
+            logits = self.decoder.read(row.state, ids)  # (v,)
             complete = not row.unread
             if complete:
                 self._choose(row, [], logits[None], [int(logits.argmax())])
-            if complete or self._decoder.cumulative:
+            if complete or self.decoder.cumulative:
                 self._keep(row)
             if row.ended:
                 self._drop([row])
@@ -151,10 +153,10 @@ class Scheduler:
         states, last = [row.state for row in rows], [row.tokens[-1] for row in rows]
         if any(guesses):
             read = [[token, *guess] for token, guess in zip(last, guesses, strict=True)]
-            logits = self._decoder.verify(states, read)  # of (l_i, v)
+            logits = self.decoder.verify(states, read)  # of (l_i, v)
             best = [each.argmax(-1).tolist() for each in logits]
         else:
-            stepped = self._decoder.step(states, last)  # (b, v)
+            stepped = self.decoder.step(states, last)  # (b, v)
             logits = list(stepped[:, None])
             best = [[token] for token in stepped.argmax(-1).tolist()]
         seconds = perf_counter() - began
@@ -182,7 +184,7 @@ class Scheduler:
             if row.ended or place == len(guess) or token.id != guess[place]:
                 break
         if place < len(guess):
-            self._decoder.rewind(row.state, row.state.length - len(guess) + place)
+            self.decoder.rewind(row.state, row.state.length - len(guess) + place)
         if row.ended:
             request.say(End())
 
@@ -198,16 +200,16 @@ class Scheduler:
     def _restore(self, row: Row) -> None:
         """Start from the longest beginning that was read before, even if only just, for another request."""
         request = row.request
-        if self._prefixes is not None:
-            found = self._prefixes.longest(request.tokens, request.scope, request.sampling.adapter)
+        if self.prefixes is not None:
+            found = self.prefixes.longest(request.tokens, request.scope, request.sampling.adapter)
             if found:
-                self._decoder.restore(row.state, found)
+                self.decoder.restore(row.state, found)
 
     def _keep(self, row: Row) -> None:
         request = row.request
-        if self._prefixes is not None:
+        if self.prefixes is not None:
             with self._blamed([row]):
-                self._prefixes.keep(request.tokens, row.state, request.scope, request.sampling.adapter)
+                self.prefixes.keep(request.tokens, row.state, request.scope, request.sampling.adapter)
 
     @contextmanager
     def _blamed(self, rows: list[Row]) -> Iterator[None]:

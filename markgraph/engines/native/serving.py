@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,13 +42,18 @@ class Serving:
     """A model in memory, and the thread that answers with it."""
 
     tokenizer: Any
-    window: int
-    vocabulary: int
-    """Tokens that the model knows."""
     worker: Worker
     adapters: frozenset[str]
-    prefixes: PrefixCache | None
-    states: "StateCache | None"
+
+    @property
+    def window(self) -> int:
+        """Return how many tokens prompt and answer may have together."""
+        return self.worker.scheduler.decoder.window
+
+    @property
+    def prefixes(self) -> PrefixCache | None:
+        """Return the cache of what was read before, if there is one."""
+        return self.worker.scheduler.prefixes
 
     def ask(self, prompt: list[int], sampling: Sampling, scope: str) -> Request:
         """Queue a request.
@@ -63,10 +69,11 @@ class Serving:
                 f"Known: {', '.join(sorted(self.adapters)) or 'none'}. "
                 "Add it to the engine's adapters, with the reference to its files."
             )
-        if prompt and not 0 <= min(prompt) <= max(prompt) < self.vocabulary:
+        vocabulary = self.worker.scheduler.decoder.vocab_size
+        if prompt and not 0 <= min(prompt) <= max(prompt) < vocabulary:
             raise UsageError(
                 f"The prompt has tokens from {min(prompt)} to {max(prompt)}. "
-                f"Allowed: 0 to {self.vocabulary - 1}. Use the model's own tokenizer."
+                f"Allowed: 0 to {vocabulary - 1}. Use the model's own tokenizer."
             )
         room = answer_room(prompt, sampling, self.window)
         request = Request(sampling, scope, Pipe(self.worker.wake), list(prompt), len(prompt) + room)
@@ -79,8 +86,6 @@ class Serving:
     def close(self) -> None:
         """End the thread, and what it is doing."""
         self.worker.close()
-        if self.states:
-            self.states.close()
 
 
 def serve(settings: "NativeEngine") -> Serving:
@@ -91,26 +96,29 @@ def serve(settings: "NativeEngine") -> Serving:
         WeightsError: the model is not there, or is damaged.
     """
     _check(settings)
-    threads = settings.threads or usual_threads()
-    torch.set_num_threads(threads)  # what is fastest is measured while loading
     weights = resolve(settings.source, settings.sha256)
-    tokenizer, folder = load_tokenizer(weights), safetensors_folder(weights)
+    tokenizer = load_tokenizer(weights)
     adapters = {name: resolve(reference) for name, reference in settings.adapters.items()}
+    worker = Worker(
+        partial(_scheduler, settings, weights, adapters, tokenizer), settings.threads or usual_threads()
+    )
+    return Serving(tokenizer, worker, frozenset(adapters))
+
+
+def _scheduler(
+    settings: "NativeEngine", weights: Path, adapters: Mapping[str, Path], tokenizer: Any
+) -> Scheduler:
+    folder = safetensors_folder(weights)
     decoder = load_decoder(folder, settings.mode, adapters)
     states = _states(settings, folder, adapters)
-    prefixes = (
-        PrefixCache(decoder, settings.prefix_bytes, states) if settings.prefix_bytes or states else None
-    )
-    scheduler = Scheduler(
+    prefixes = PrefixCache(decoder, settings.prefix_bytes, states)
+    return Scheduler(
         decoder,
         end_tokens(tokenizer, _ends(folder)),
         Limits(settings.max_batch, settings.cache_bytes, settings.queue_limit, settings.prefill_chunk),
-        prefixes,
+        prefixes if settings.prefix_bytes or states else None,
         _speculator(settings, decoder),
     )
-    worker = Worker(scheduler, threads)
-    names = frozenset(settings.adapters)
-    return Serving(tokenizer, decoder.window, decoder.vocab_size, worker, names, prefixes, states)
 
 
 def usual_threads() -> int:

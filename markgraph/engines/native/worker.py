@@ -1,5 +1,7 @@
 """The thread that owns a decoder."""
 
+from collections.abc import Callable
+from concurrent.futures import Future
 from threading import Event, Thread, current_thread
 
 import torch
@@ -11,18 +13,23 @@ from markgraph.engines.native.scheduler import Scheduler
 class Worker:
     """Turns a scheduler on a thread of its own, which sleeps while there is nothing to do.
 
+    The model is loaded on that thread too: each thread that computes gets helpers of its own from OpenMP, and
+    with more of them than cores, all wait for each other by the system, which doubles the time of a step.
     The thread doesn't keep the process alive.
 
     Args:
+        load: loads the model; what it raises is raised here.
         threads: how many threads compute.
     """
 
-    def __init__(self, scheduler: Scheduler, threads: int) -> None:
-        self.scheduler = scheduler
+    def __init__(self, load: Callable[[], Scheduler], threads: int) -> None:
         self._wanted = Event()
         self._closing = Event()
-        self._thread = Thread(target=self._run, args=(threads,), name="markgraph-native", daemon=True)
+        loaded: Future[Scheduler] = Future()
+        run = ([load], threads, loaded)  # in a list, to be taken out: a thread keeps its arguments
+        self._thread = Thread(target=self._run, args=run, name="markgraph-native", daemon=True)
         self._thread.start()
+        self.scheduler = loaded.result()
 
     @property
     def alive(self) -> bool:
@@ -50,14 +57,20 @@ class Worker:
         if current_thread() is not self._thread:  # which may be the one that collects garbage
             self._thread.join()
 
-    def _run(self, threads: int) -> None:
+    def _run(self, load: list[Callable[[], Scheduler]], threads: int, loaded: "Future[Scheduler]") -> None:
         torch.set_num_threads(threads)
+        try:
+            scheduler = load.pop()()
+        except BaseException as error:
+            loaded.set_exception(error)
+            return
+        loaded.set_result(scheduler)
         try:
             with torch.inference_mode():
                 while not self._closing.is_set():
                     self._wanted.wait()
                     self._wanted.clear()
-                    while not self._closing.is_set() and self.scheduler.turn():
+                    while not self._closing.is_set() and scheduler.turn():
                         pass
         finally:
-            self.scheduler.close()
+            scheduler.close()
