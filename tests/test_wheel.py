@@ -83,7 +83,7 @@ def test_holds_every_module_and_config_of_the_tree(wheel: Path) -> None:
     expected = {"markgraph/py.typed"}
     for folder in PACKAGED:
         for file in (ROOT / folder).rglob("*"):
-            if file.suffix in (".py", ".yaml"):
+            if file.suffix in (".py", ".yaml", ".c"):
                 path = file.relative_to(ROOT).as_posix()
                 expected.add(path if folder == "markgraph" else f"markgraph/{path}")
     assert packed == expected

@@ -193,7 +193,7 @@ def test_answers_through_the_server_of_llama_cpp() -> None:
     settings = pytest.importorskip("llama_cpp.server.settings")
     weights = compose("ask", ["model=smollm2"]).model.engine
     gguf = str(resolve(weights.source, weights.sha256))
-    options = settings.ModelSettings(model=gguf, model_alias="smollm2", n_ctx=256, n_threads=1, verbose=False)
+    options = settings.ModelSettings(model=gguf, model_alias="smollm2", n_ctx=256, n_threads=1, verbose=True)
     with served(app.create_app(server_settings=settings.ServerSettings(), model_settings=[options])) as url:
         model = connect(url, "smollm2", max_tokens=24)
         said = model.invoke("What is the capital of France?")
