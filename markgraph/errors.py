@@ -21,6 +21,10 @@ class ConfigError(UsageError):
     """A config key, group or value that does not exist or does not fit."""
 
 
+class UnknownArchitectureError(UsageError):
+    """An engine does not know a model's architecture; another one may."""
+
+
 class MissingExtraError(UsageError):
     """An optional part is used that is not installed; the message holds the command that installs it."""
 

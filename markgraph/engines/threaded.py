@@ -1,7 +1,7 @@
 """Lets an event loop follow a stream that blocks: one step at a time, on a thread of the engine's own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from contextvars import copy_context
@@ -26,7 +26,7 @@ class StepThread:
         # Not asyncio's own threads: a hundred answers that wait there would stop whatever else needs one.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
 
-    async def follow(self, steps: Steps) -> AsyncIterator[Token]:
+    async def follow(self, steps: Steps) -> AsyncGenerator[Token, None]:
         """Yield the tokens of `steps`; close it after the step under way when the consumer leaves."""
         context = copy_context()
 

@@ -5,7 +5,7 @@ Does NOT include: batching, adapters, state that outlives an answer.
 
 import inspect
 import threading
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -73,7 +73,7 @@ class TransformersEngine:
             yield token
             step = torch.tensor([[token.id]], device=model.device)
 
-    def astream(self, prompt: list[int], sampling: Sampling) -> AsyncIterator[Token]:
+    def astream(self, prompt: list[int], sampling: Sampling) -> AsyncGenerator[Token, None]:
         """Do the same without holding a thread between tokens."""
         return self._thread.follow(self.stream(prompt, sampling))
 

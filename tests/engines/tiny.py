@@ -51,13 +51,13 @@ def tiny_llama(folder: Path, window: int = 512, **changes: Any) -> str:
         "max_position_embeddings": window,
         "initializer_range": 0.5,
     }
-    return _save(folder, LlamaForCausalLM, LlamaConfig, settings | changes)
+    return save_tiny(folder, LlamaForCausalLM, LlamaConfig, settings | changes)
 
 
 def tiny_mamba(folder: Path, **changes: Any) -> str:
     """Save a random Mamba, and return the reference to it."""
     settings = {"hidden_size": 32, "state_size": 8, "num_hidden_layers": 2, "initializer_range": 0.5}
-    return _save(folder, MambaForCausalLM, MambaConfig, settings | changes)
+    return save_tiny(folder, MambaForCausalLM, MambaConfig, settings | changes)
 
 
 def tiny_mamba2(folder: Path, **changes: Any) -> str:
@@ -72,10 +72,10 @@ def tiny_mamba2(folder: Path, **changes: Any) -> str:
         "chunk_size": 16,
         "initializer_range": 0.5,
     }
-    return _save(folder, Mamba2ForCausalLM, Mamba2Config, settings | changes)
+    return save_tiny(folder, Mamba2ForCausalLM, Mamba2Config, settings | changes)
 
 
-def _save(folder: Path, kind: Any, config: Any, settings: dict[str, Any]) -> str:
+def save_tiny(folder: Path, kind: Any, config: Any, settings: dict[str, Any]) -> str:
     torch.set_num_threads(1)
     tokenizer = tiny_tokenizer()
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}

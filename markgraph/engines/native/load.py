@@ -12,7 +12,7 @@ from torch import Tensor
 from markgraph.engines.native.adapters import load_adapter
 from markgraph.engines.native.decoder import Decoder
 from markgraph.engines.native.llama import LlamaDecoder
-from markgraph.errors import UsageError, WeightsError
+from markgraph.errors import UnknownArchitectureError, UsageError, WeightsError
 
 MODES = {"exact": "float32", "fast": "int8", "small": "int4"}
 """What a mode keeps the weights of a Transformer's layers as."""
@@ -30,8 +30,8 @@ def load_decoder(folder: Path, mode: str, adapters: Mapping[str, Path] = NO_ADAP
         adapters: folders of PEFT LoRA adapters, by the names that `Decoder.open` takes.
 
     Raises:
-        UsageError: `mode` is something else, the architecture is none of the native ones, or an adapter is
-            of a kind that it does not take.
+        UnknownArchitectureError: the architecture is none of the native ones.
+        UsageError: `mode` is something else, or an adapter is of a kind that it does not take.
         WeightsError: `folder` holds no such checkpoint, or an adapter's no adapter for it.
     """
     if mode not in MODES:
@@ -39,7 +39,7 @@ def load_decoder(folder: Path, mode: str, adapters: Mapping[str, Path] = NO_ADAP
     config = read_config(folder)
     kind = config.get("model_type")
     if kind not in KINDS:
-        raise UsageError(
+        raise UnknownArchitectureError(
             f"The model in {folder} is of type {kind!r}, which the native engine doesn't know. Known: "
             f"{', '.join(KINDS)}. Use markgraph.engines.transformers.TransformersEngine for it."
         )

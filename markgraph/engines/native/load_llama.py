@@ -13,7 +13,7 @@ from markgraph.engines.native.llama import LlamaDecoder
 from markgraph.engines.native.llama_weights import Layer, LlamaWeights
 from markgraph.engines.native.load import MODES, Checkpoint, read_config
 from markgraph.engines.native.probe import serving
-from markgraph.errors import UsageError
+from markgraph.errors import UnknownArchitectureError
 
 NEEDED = {
     *("hidden_act", "hidden_size", "intermediate_size", "max_position_embeddings", "num_attention_heads"),
@@ -121,7 +121,7 @@ def check(config: Settings) -> None:
     """Refuse what the decoder leaves out.
 
     Raises:
-        UsageError: naming the setting.
+        UnknownArchitectureError: naming the setting.
     """
     fixed = {"hidden_act": "silu", "mlp_bias": False, "use_sliding_window": False}
     wrong = {key: config[key] for key, value in fixed.items() if config.get(key, value) != value}
@@ -129,7 +129,7 @@ def check(config: Settings) -> None:
     if config["model_type"] == "mistral" and (config["sliding_window"] or window) < window:
         wrong["sliding_window"] = config["sliding_window"]
     if wrong:
-        raise UsageError(
+        raise UnknownArchitectureError(
             f"The native engine doesn't know models with {wrong}. "
             "Use markgraph.engines.transformers.TransformersEngine for this one."
         )
@@ -139,7 +139,7 @@ def rotary_frequencies(folder: Path, config: Settings, head_dim: int) -> tuple[T
     """Return each pair's angle a step (e / 2,), and what cosine and sine are scaled by.
 
     Raises:
-        UsageError: the frequencies depend on the length.
+        UnknownArchitectureError: the frequencies depend on the length.
     """
     told = config.get("rope_parameters") or {
         "rope_theta": config["rope_theta"],
@@ -147,7 +147,7 @@ def rotary_frequencies(folder: Path, config: Settings, head_dim: int) -> tuple[T
     }
     kind = told.get("rope_type") or told.get("type") or "default"
     if kind in ("dynamic", "longrope"):
-        raise UsageError(
+        raise UnknownArchitectureError(
             f"The native engine doesn't know rotary positions of kind {kind!r}. "
             "Use markgraph.engines.transformers.TransformersEngine for this model."
         )

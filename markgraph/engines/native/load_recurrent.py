@@ -18,7 +18,7 @@ from markgraph.engines.native.recurrent import (
     RecurrentDecoder,
     RecurrentWeights,
 )
-from markgraph.errors import UsageError
+from markgraph.errors import UnknownArchitectureError
 
 
 def load_recurrent(
@@ -39,7 +39,7 @@ def load_recurrent(
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if config.hidden_act not in ("silu", "swish"):
-        raise UsageError(
+        raise UnknownArchitectureError(
             f"The native engine doesn't know Mamba models with {{'hidden_act': {config.hidden_act!r}}}. "
             "Use markgraph.engines.transformers.TransformersEngine for this one."
         )
