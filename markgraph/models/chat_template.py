@@ -9,7 +9,7 @@ from langchain_core.messages import BaseMessage
 
 from markgraph.errors import UsageError
 from markgraph.models.per_tokenizer import control_tokens, once_per_tokenizer
-from markgraph.models.structured import outline
+from markgraph.models.structured import brief, outline
 from markgraph.models.tool_calls import IN_PROMPT, ToolFormat, described, instructed, to_chat
 
 _ANSWER = """Answer in JSON of this schema:
@@ -45,7 +45,7 @@ def encode(
     controls = control_tokens(tokenizer)
     chat = to_chat(messages, several=taught is None or taught.several)
     if schema is not None:
-        shown = [json.dumps(one, ensure_ascii=False) for one in (schema, outline(schema))]
+        shown = [json.dumps(one, ensure_ascii=False) for one in (brief(schema), outline(schema))]
         chat = instructed(chat, _ANSWER.format(schema=shown[0], outline=shown[1]))
     chat, listed = _defused(chat, controls), _defused(tools, controls)
     if taught is None:

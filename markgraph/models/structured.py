@@ -19,7 +19,14 @@ from markgraph.errors import UsageError
 
 Schema = dict[str, Any] | type
 _SOME = "..."
-_SIMPLE: dict[str, Any] = {"integer": 0, "number": 0.0, "boolean": True, "null": None, "array": []}
+_SIMPLE: dict[str, Any] = {
+    "integer": 0,
+    "number": 0.0,
+    "boolean": True,
+    "null": None,
+    "array": [],
+    "object": {},
+}
 _DEPTH = 6
 """Schemas may hold themselves: an outline is so many levels deep at most."""
 
@@ -98,6 +105,22 @@ def response_schema(response_format: Any) -> dict[str, Any] | None:
         f"response_format is {response_format!r}. Allowed: {{'type': 'text'}}, {{'type': 'json_object'}}, "
         "{'type': 'json_schema', 'json_schema': {'schema': {...}}}. For a class, use with_structured_output."
     )
+
+
+def brief(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `schema` without the titles of its properties, which say again what their names say."""
+    return {
+        key: _untitled(value) if key in ("properties", "$defs") else value for key, value in schema.items()
+    }
+
+
+def _untitled(named: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: brief({key: value for key, value in one.items() if key != "title"})
+        if isinstance(one, Mapping)
+        else one
+        for name, one in named.items()
+    }
 
 
 def outline(schema: Mapping[str, Any]) -> Any:

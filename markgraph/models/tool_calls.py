@@ -12,13 +12,14 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Tool
 from langchain_core.messages.tool import ToolCall, ToolCallChunk, tool_call_chunk
 
 from markgraph.models.detokenize import overlap
+from markgraph.models.structured import outline
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool"}
 _INSTRUCTIONS = """You can call these tools:
 {tools}
-To call one, answer with nothing but
-<tool_call>{{"name": "...", "arguments": {{...}}}}</tool_call>
-When you know the answer, give it in plain words."""
+To call one, answer with nothing but a call, which looks like this:
+{call}
+Keep the arguments short. When you know the answer, give it in plain words."""
 _DECODER = json.JSONDecoder()
 _BARE_CALL = re.compile(r'\s*\{\s*"name"')
 _SPACE = re.compile(r"\s*")
@@ -126,8 +127,11 @@ def described(chat: list[dict[str, Any]], tools: list[dict[str, Any]]) -> list[d
     turns = [{"role": _plain_role(turn["role"]), "content": _plain_content(turn)} for turn in chat]
     if not tools:
         return turns
-    listing = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
-    return instructed(turns, _INSTRUCTIONS.format(tools=listing))
+    functions = [tool["function"] for tool in tools]
+    listing = "\n".join(json.dumps(function, ensure_ascii=False) for function in functions)
+    arguments = outline(functions[0].get("parameters") or {"type": "object"})
+    example = {"name": functions[0]["name"], "arguments": arguments}
+    return instructed(turns, _INSTRUCTIONS.format(tools=listing, call=_written(example)))
 
 
 def instructed(chat: list[dict[str, Any]], instructions: str) -> list[dict[str, Any]]:
@@ -171,9 +175,12 @@ def _plain_role(role: str) -> str:
 def _plain_content(turn: dict[str, Any]) -> str:
     if turn["role"] == "tool":
         return f"<tool_response>{turn['content']}</tool_response>"
-    calls = (json.dumps(call["function"], ensure_ascii=False) for call in turn.get("tool_calls", ()))
     content: str = turn["content"]
-    return content + "".join(f"{IN_PROMPT.tag}{call}{IN_PROMPT.end}" for call in calls)
+    return content + "".join(_written(call["function"]) for call in turn.get("tool_calls", ()))
+
+
+def _written(function: dict[str, Any]) -> str:
+    return f"{IN_PROMPT.tag}{json.dumps(function, ensure_ascii=False)}{IN_PROMPT.end}"
 
 
 def _behind_space(text: str, at: int) -> int:
