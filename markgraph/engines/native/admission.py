@@ -22,8 +22,8 @@ class Limits:
     """Memory of all states together."""
     queue: int = 256
     """Requests that may wait; more are refused."""
-    prefill_chunk: int = 512
-    """Prompt tokens that are read between two steps, of all prompts together."""
+    prefill_chunk: int = 256
+    """Prompt tokens that are read between two steps, of all prompts together; twice as many if none waits."""
 
 
 class Admission:

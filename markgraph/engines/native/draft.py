@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from markgraph.engines.native.decoder import Decoder, SequenceState
-from markgraph.engines.native.pace import MARGIN, PROBE, Pace
+from markgraph.engines.native.pace import MARGIN, Pace, Probe
 from markgraph.engines.native.request import Draft, Row
 
 FEW = 16
 """Up to so many tokens are read for all requests at once; a longer text is read by itself first."""
-
-
 MOST = 7
 """Guesses for one row in a step."""
 FIRST_TRY = 3
@@ -27,7 +25,7 @@ class Drafting:
     def __init__(self, model: "DraftModel") -> None:
         self.model = model
         self._pace = Pace()
-        self._passed = 0
+        self._probe = Probe()
 
     def guess(self, rows: Sequence[Row], room: int, pace: Pace) -> list[list[int]]:
         """Return guesses for each row, at most `room` of them.
@@ -56,11 +54,7 @@ class Drafting:
             seconds = pace.seconds(b, b * (1 + count)) + self._pace.seconds(b, b * count)
             if expected / seconds > rate:
                 best, rate = count, expected / seconds
-        self._passed = 0 if best else self._passed + 1
-        if self._passed == PROBE:
-            self._passed = 0
-            return FIRST_TRY
-        return best
+        return FIRST_TRY if self._probe.due(pays=best > 0) else best
 
 
 class DraftModel:

@@ -38,8 +38,8 @@ class NativeEngine:
     """Memory of all answers that are under way."""
     prefix_bytes: int = 512 << 20
     """Memory of what was read before; 0 to read every prompt anew."""
-    prefill_chunk: int = 512
-    """Prompt tokens that are read between two steps of the answers under way."""
+    prefill_chunk: int = 256
+    """Prompt tokens that are read between two steps of the answers under way; twice as many if none is."""
     queue_limit: int = 256
     """Requests that may wait; more are refused with an `OverloadedError`."""
     speculation: str = "auto"

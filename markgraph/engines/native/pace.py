@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-GUESSED_COST = 0.15
-"""A further token is thought to take so much of a step, until it is measured."""
+GUESSED_COST = 0.2
+"""A further token is thought to take so much of a step that reads one, until it is measured."""
 MARGIN = 1.05
 """A gain counts from here on: the estimate is not better than that."""
 WEIGHT = 0.2
 """Of a new measurement in the running mean."""
 OUTLIER = 2.0
 """What takes longer than so many times the mean was held up by something else."""
-PROBE = 64
-"""Every so many steps for which there were guesses, and none was read, some are: the pace changes."""
+PROBE, LONGEST = 64, 1024
+"""After so many steps for which there were guesses, and none was read, some are: the pace changes."""
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 """Guesses that a step may read: few sizes, so that each is measured often."""
 
@@ -37,9 +37,9 @@ class Pace:
 
     def seconds(self, rows: int, tokens: int) -> float:
         """Return what such a step will take: as measured, or else scaled from the nearest that was."""
-        known = self._seconds.get(rows, {rows: 1.0})
+        known = self._seconds.get(rows, {1: 1.0})
         nearest = min(known, key=lambda other: abs(other - tokens))
-        return known[nearest] * _guessed(tokens - rows) / _guessed(nearest - rows)
+        return known[nearest] * _guessed(tokens) / _guessed(nearest)
 
     def worth(self, hopes: Sequence[Sequence[float]]) -> list[int]:
         """Return how many guesses to read for each row; zeros where a plain step is expected to do better.
@@ -64,5 +64,23 @@ class Pace:
         return counts
 
 
-def _guessed(further: int) -> float:
-    return 1.0 + GUESSED_COST * further
+class Probe:
+    """Says when to try again what does not pay: after 64 steps, then after twice as many, and so on."""
+
+    def __init__(self) -> None:
+        self._passed, self._wait = 0, PROBE
+
+    def due(self, *, pays: bool) -> bool:
+        """Take note of a step, and tell whether to try although it does not pay."""
+        if pays:
+            self._passed, self._wait = 0, PROBE
+            return False
+        self._passed += 1
+        if self._passed < self._wait:
+            return False
+        self._passed, self._wait = 0, min(2 * self._wait, LONGEST)
+        return True
+
+
+def _guessed(tokens: int) -> float:
+    return 1.0 + GUESSED_COST * (tokens - 1)

@@ -103,17 +103,24 @@ class Scheduler:
             self._running.append(Row(request, state))
 
     def _read_prompts(self) -> bool:
-        """Read a chunk of prompts: the short ones that fit in half of it, then the others as they came."""
+        """Read a chunk of prompts: the short ones that fit in half of it, then the others as they came.
+
+        While nobody waits for a next token, it is twice as long: that is read a little faster.
+        """
         readers = [row for row in self._running if row.unread > 1]
-        left = self._limits.prefill_chunk
+        left = most = self._limits.prefill_chunk * (1 if self._ready() else 2)
         for row in sorted(readers, key=lambda row: row.unread):
-            if row.unread > left - self._limits.prefill_chunk // 2:
+            if row.unread > left - most // 2:
                 break
             left -= self._read(row, row.unread)
         for row in readers:
-            if left and row.unread > 1 and not row.ended:
+            while left > 0 and row.unread > 1 and not row.ended:
                 left -= self._read(row, left)
         return bool(readers)
+
+    def _ready(self) -> list[Row]:
+        """Return those whose prompt is read, and whose consumer keeps up."""
+        return [row for row in self._running if row.unread == 1 and not row.request.paused]
 
     def _read(self, row: Row, most: int) -> int:
         """Read at most so many tokens of `row`, and return how many."""
@@ -137,7 +144,7 @@ class Scheduler:
 
     def _step(self) -> bool:
         """Read one token, and perhaps guesses, for as many rows as may be; return whether there were any."""
-        ready = [row for row in self._running if row.unread == 1 and not row.request.paused]
+        ready = self._ready()
         rows = ready[: self._limits.max_batch]
         if len(rows) < len(ready):  # the others come first next time
             self._running = [row for row in self._running if row not in rows] + rows
@@ -159,12 +166,11 @@ class Scheduler:
             stepped = self.decoder.step(states, last)  # (b, v)
             logits = list(stepped[:, None])
             best = [[token] for token in stepped.argmax(-1).tolist()]
-        seconds = perf_counter() - began
         for row, guess, seen, likeliest in zip(rows, guesses, logits, best, strict=True):
             with self._blamed([row]):
                 self._choose(row, guess, seen, likeliest)
         if self._speculator and speculation:
-            self._speculator.learn(speculation, seconds)
+            self._speculator.learn(speculation, perf_counter() - began)  # with what it took to go back
         for row in [row for row in rows if row.ended]:
             self._leave(row)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from markgraph.engines.native.draft import Drafting
 from markgraph.engines.native.lookup import Guess, same
 from markgraph.engines.native.odds import Odds
-from markgraph.engines.native.pace import PROBE, Pace
+from markgraph.engines.native.pace import Pace, Probe
 from markgraph.engines.native.request import Row
 
 MOST = 12
@@ -49,7 +49,7 @@ class Speculator:
         self._drafting = drafting
         self._pace = Pace()
         self._odds = Odds()
-        self._passed = 0
+        self._probe = Probe()
 
     def bytes_for(self, capacity: int) -> int:
         """Return the memory that guessing takes for a request, in bytes."""
@@ -91,9 +91,7 @@ class Speculator:
             for row, guess in zip(rows, found, strict=True)
         ]
         counts = self._pace.worth(hopes)
-        self._passed = 0 if any(counts) else self._passed + 1
-        if self._passed == PROBE:
-            self._passed = 0
+        if self._probe.due(pays=any(counts)):
             return [min(2, len(guess.tokens)) for guess in found]
         return counts
 
