@@ -1,7 +1,10 @@
 """Checkpointers: where the threads of a conversation are kept."""
 
 import asyncio
+import contextlib
+import random
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 
 from markgraph.errors import StorageError
 
+_BUSY_SECONDS = 30.0
 _FORMATS = ("msgpack", "null", "bytes", "bytearray")
 
 
@@ -57,12 +61,31 @@ def sqlite(path: str) -> "SqliteCheckpointer":
     place = Path(path).expanduser()
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(place, check_same_thread=False, timeout=30)
-        checkpointer = SqliteCheckpointer(connection, serde=serializer())
-        checkpointer.setup()
+        with contextlib.ExitStack() as undo:
+            connection = sqlite3.connect(place, check_same_thread=False, timeout=_BUSY_SECONDS)
+            undo.callback(connection.close)
+            checkpointer = SqliteCheckpointer(connection, serde=serializer())
+            _set_up(checkpointer)
+            undo.pop_all()
     except (OSError, sqlite3.Error) as error:
         raise StorageError(f"Could not open the threads in {place}: {error}.") from error
     return checkpointer
+
+
+def _set_up(checkpointer: SqliteSaver) -> None:
+    """Make the tables, trying again while another connection is making them.
+
+    SQLite waits by itself for a lock, but not where waiting could last forever: two connections that both
+    read a new file and both want to give it a write-ahead log are told at once that it is locked.
+    """
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            return checkpointer.setup()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(random.uniform(0.005, 0.05))
 
 
 class SqliteCheckpointer(SqliteSaver):
