@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import random
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -85,7 +84,7 @@ def _set_up(checkpointer: SqliteSaver) -> None:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 raise
-        time.sleep(random.uniform(0.005, 0.05))
+        time.sleep(0.02)
 
 
 class SqliteCheckpointer(SqliteSaver):
