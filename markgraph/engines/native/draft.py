@@ -33,16 +33,21 @@ class Drafting:
         Args:
             pace: that of the model that guesses are made for.
         """
-        count = min(room, self._count(rows, pace))
+        count = min(room, self.count(rows, pace))
         if count <= 0:
             return [[] for _ in rows]
         self.model.prepare(rows)  # once for each request, so that its time says nothing of a step's
         began = perf_counter()
         guesses = self.model.guess(rows, count)
-        self._pace.note(len(rows), len(rows) * count, perf_counter() - began)
+        self.note(rows, count, perf_counter() - began)
         return guesses
 
-    def _count(self, rows: Sequence[Row], pace: Pace) -> int:
+    def note(self, rows: Sequence[Row], count: int, seconds: float) -> None:
+        """Take note of what it took to guess so many tokens for each row."""
+        self._pace.note(len(rows), len(rows) * count, seconds)
+
+    def count(self, rows: Sequence[Row], pace: Pace) -> int:
+        """Return how many guesses to ask for each row; see `guess`."""
         b = len(rows)
         if not self._pace.knows(b):
             return FIRST_TRY

@@ -52,8 +52,10 @@ class Pace:
             ((hope, row) for row, chain in enumerate(hopes) for hope in chain), key=lambda pair: -pair[0]
         )
         best, rate = 0, MARGIN * rows / self.seconds(rows, rows)
+        # Step by step: where many tokens take far longer than thought, that is learned from a few.
+        farthest = 2 * (max(self._seconds.get(rows, {rows})) - rows) + 2
         for size in SIZES:
-            if size > len(ranked):
+            if size > min(len(ranked), farthest):
                 break
             expected = rows + sum(hope for hope, _ in ranked[:size])
             if (found := expected / self.seconds(rows, rows + size)) > rate:
