@@ -14,6 +14,7 @@ import torch
 
 from markgraph.engines.native.load import load_decoder
 from markgraph.models.quality import compare_formats
+from markgraph.models.quantize import tensor_bytes
 
 
 def load(folder: str, mode: str, threads: int) -> dict[str, Callable[..., Any]]:
@@ -26,7 +27,7 @@ def load(folder: str, mode: str, threads: int) -> dict[str, Callable[..., Any]]:
         decoder = load_decoder(Path(folder), mode)
     gc.collect()
     footprint = {
-        "weights": float(_tensor_bytes()),
+        "weights": float(tensor_bytes()),
         "peak": float(peak.bytes - before),
         "after": float(_private_bytes() - before),
     }
@@ -36,18 +37,6 @@ def load(folder: str, mode: str, threads: int) -> dict[str, Callable[..., Any]]:
         return {width: asdict(found) for width, found in compare_formats(exact, decoder, ids).items()}
 
     return {"footprint": lambda: footprint, "quality": quality}
-
-
-def _tensor_bytes() -> int:
-    """Return the bytes of all tensors in this process, shared memory counted once."""
-    sizes: dict[int, int] = {}
-    for each in gc.get_objects():
-        if isinstance(each, torch.Tensor):
-            if each.is_mkldnn:  # has no storage to ask
-                sizes[id(each)] = each.numel() * each.element_size()
-            else:
-                sizes[each.untyped_storage().data_ptr()] = each.untyped_storage().nbytes()
-    return sum(sizes.values())
 
 
 def _private_bytes() -> int:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import signal
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -19,6 +21,7 @@ from markgraph.bench.progress import Progress
 from markgraph.bench.table import Row, as_json, show
 from markgraph.commands.checks import OUTPUTS, check_choice, check_number
 from markgraph.errors import ConfigError
+from markgraph.models.catalog import weights_of
 from markgraph.models.machine import describe_machine, processor
 
 SUITES = {"engine": "markgraph.bench.engine"}
@@ -47,9 +50,11 @@ def run(config: DictConfig) -> int:
         kept.clear()
     measured = Run(cases, config.rounds, progress, kept)
     before = os.getloadavg()
+    terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         measured.measure()
     finally:  # what was measured before an interruption, or a fault, is worth having
+        signal.signal(signal.SIGTERM, terminate)
         progress.end()
         _report(measured, plan, before, config)
     return 0
@@ -57,14 +62,7 @@ def run(config: DictConfig) -> int:
 
 def _plan(config: DictConfig) -> Plan:
     rivals = _names(config, "rival", tuple(RIVALS))
-    engine = (
-        OmegaConf.to_container(config.model.get("engine"), resolve=True) if "engine" in config.model else None
-    )
-    if not isinstance(engine, dict) or "source" not in engine:
-        raise ConfigError(
-            "The suite measures an engine on weights, and this model has none. Choose another: model=smollm2."
-        )
-    settings: dict[str, Any] = {str(key): value for key, value in engine.items()}
+    settings = dict(weights_of(cast(Mapping[str, Any], OmegaConf.to_container(config.model, resolve=True))))
     threads = config.threads or processor().threads
     return Plan(settings | {"threads": threads}, rivals, threads, config.quick, config.python)
 
