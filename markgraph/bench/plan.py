@@ -127,7 +127,9 @@ class Plan:
         self, folder: Path | None = None, *, masked: bool = False, fresh: bool = False, **changes: Any
     ) -> Setting:
         """Return MARK on `folder` (its own model without one), with settings of the engine changed."""
-        place = {"source": f"file:{folder or self.folder}", "sha256": None}
+        # Ungated: the row `quality` says what a mode costs, and random weights have no quality to lose.
+        ungated = {"gate": False} if "mode" in self.engine else {}
+        place = {"source": f"file:{folder or self.folder}", "sha256": None} | ungated
         return Setting(
             engine=MARK,
             module="mark.py",

@@ -3,6 +3,7 @@
 Run by `worker.py`; needs torch and transformers only.
 """
 
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,6 +28,8 @@ class _Model:
             folder, dtype=dtype, local_files_only=True, use_safetensors=True
         )
         self._model.eval()  # type: ignore[no-untyped-call]
+        takes = inspect.signature(self._model.forward).parameters
+        self._cache = "cache_params" if "cache_params" in takes else "past_key_values"
 
     def answer(self, prompt: Sequence[int], new: int) -> Timed:
         """Read `prompt` and return `new` tokens."""
@@ -37,10 +40,11 @@ class _Model:
         """Answer `prompts` of one length as a static batch."""
         begun = time.perf_counter()
         answers: list[Timed] = [[] for _ in prompts]
+        cache = self._cache
         step, past = torch.tensor(prompts), None  # (b, l)
         for _ in range(new):
-            out = self._model(step, past_key_values=past, use_cache=True, logits_to_keep=1)
-            past, step = out.past_key_values, out.logits[:, -1].argmax(-1, keepdim=True)  # (b, 1)
+            out = self._model(step, use_cache=True, logits_to_keep=1, **{cache: past})
+            past, step = out[cache], out.logits[:, -1].argmax(-1, keepdim=True)  # (b, 1)
             now = time.perf_counter() - begun
             for answer, token in zip(answers, step[:, 0].tolist(), strict=True):
                 answer.append((now, token))

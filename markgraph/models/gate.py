@@ -6,6 +6,7 @@ what did not leaves nothing behind.
 """
 
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ from markgraph.models.machine import memory, processor
 from markgraph.models.quality import CHUNK, Bounds, Quality, compare_formats
 from markgraph.models.source import cache_folder
 from markgraph.models.tiers import require_room
+
+log = logging.getLogger(__name__)
 
 WIDTHS = (1, 8, CHUNK)
 """Tokens at once: an answer, a few answers or guesses together, and a prompt take different forms."""
@@ -48,6 +51,8 @@ def ensure_passed(folder: Path, mode: str, bounds: Bounds | None = None) -> dict
     note.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{note}.lock"):  # another process may be measuring the same
         known = remembered(folder, mode)
+        if not known:
+            log.info("Comparing %s in mode %s with the unquantised model, once.", folder.name, mode)
         found = known or _measured_apart(folder, mode)
         (bounds or bounds_of(mode)).check(f"{folder.name} in mode {mode}", found)
         if not known:

@@ -250,6 +250,22 @@ def test_a_wrong_setting_is_named(llama: str) -> None:
         _ = NativeEngine(llama, threads=1, max_batch=0).context_tokens
 
 
+def test_a_mode_that_fails_the_gate_gives_way_to_the_unquantised_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of random weights little is left in few bits."""
+    monkeypatch.setenv("MARKGRAPH_CACHE", str(tmp_path / "cache"))
+    source = tiny_llama(tmp_path / "llama", initializer_range=0.5)
+    prompt, greedy = [5, 6, 7], Sampling(8, logprobs=0)
+    answers = {}
+    for mode, gate in (("exact", True), ("small", True), ("small", False)):
+        engine = NativeEngine(source, mode=mode, threads=1, gate=gate)
+        answers[mode, gate] = list(engine.stream(prompt, greedy))
+        engine.close()
+    assert answers["small", True] == answers["exact", True] != answers["small", False]
+    assert "in mode small is too far" in caplog.text
+
+
 def test_what_one_scope_read_speeds_up_no_other(llama: str, engine: NativeEngine) -> None:
     cached = NativeEngine(llama, mode="exact", threads=1)
     prompt = (questions(engine, 1)[0] * 100)[:300]
@@ -272,7 +288,7 @@ def test_tokens_that_the_model_does_not_know_are_refused(engine: NativeEngine, p
 
 
 def test_closing_gives_the_model_back(llama: str) -> None:
-    engine = NativeEngine(llama, threads=1)
+    engine = NativeEngine(llama, threads=1, gate=False)
     list(engine.stream([5, 6], Sampling(2)))
     assert engine._serving
     model = weakref.ref(engine._serving.worker.scheduler)
@@ -287,7 +303,7 @@ def test_the_same_question_twice_gets_the_same_answer(tmp_path: Path) -> None:
     """What is found in the cache is what would have been read, to the last bit."""
     sizes = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
     source = tiny_llama(tmp_path, **sizes)
-    engine = NativeEngine(source, threads=1, speculation="off")
+    engine = NativeEngine(source, threads=1, speculation="off", gate=False)
     for length in (70, 129, 200):
         prompt = [(7 * n + length) % 300 for n in range(length)]
         answers = [list(engine.stream(prompt, Sampling(24, logprobs=0))) for _ in range(3)]

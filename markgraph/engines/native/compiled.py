@@ -50,11 +50,20 @@ def agree(compiled: "CompiledLlama", eager: EagerLlama) -> bool:
     return True
 
 
+def in_blocks(q: Tensor, size: int) -> Tensor:
+    """Return the weights (n, k) with four inputs of `size` outputs side by side, padded to whole blocks."""
+    if size == 1:
+        return q
+    n, k = q.shape
+    return pad(q, (0, 0, 0, -n % size)).reshape(-1, size, k // 4, 4).transpose(1, 2).contiguous()
+
+
 class CompiledLlama:
     """The weights of a model, as the kernels take them."""
 
     def __init__(self, library: CDLL, weights: LlamaWeights, pool: KVPool, cos: Tensor, sin: Tensor) -> None:
         self._library, self._weights, self._pool = library, weights, pool
+        self._block = kernels.integer.in_dll(library, "mark_block").value
         self._kept: list[Tensor] = []
         self.vocab_size = weights.head.outputs
         dims, first = weights.dims, weights.layers[0]
@@ -129,12 +138,12 @@ class CompiledLlama:
         return kernels.Layer(*kept, *map(self._matrix, matrices))
 
     def _matrix(self, linear: Linear) -> kernels.Matrix:
-        _, scale, _, q = linear.packed
-        if linear.outputs % 4:
-            q = pad(q, (0, 0, 0, -linear.outputs % 4))
+        *kept, q = linear.packed
+        linear.packed = tuple(kept)  # oneDNN has it in its own layout, and the kernels in theirs
         offset = q.sum(1, dtype=torch.int32) * ZERO
         return kernels.Matrix(
-            self._keep(q), self._keep(scale), self._keep(offset), linear.outputs, linear.inputs
+            *(self._keep(each) for each in (in_blocks(q, self._block), linear.packed[1], offset)),
+            *(linear.outputs, linear.inputs),
         )
 
     def _keep(self, tensor: Tensor) -> int:

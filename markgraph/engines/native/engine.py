@@ -30,6 +30,8 @@ class NativeEngine:
     sha256: str | None = None
     mode: str = "fast"
     """`fast`, `small` (less memory) or `exact` (float32)."""
+    gate: bool = True
+    """Serve a mode only if it passes `markgraph.models.gate` on this machine, else `exact`; measured once."""
     adapters: Mapping[str, str] = field(default_factory=dict)
     """References to PEFT adapters, by the names that `Sampling.adapter` takes."""
     max_batch: int = 16

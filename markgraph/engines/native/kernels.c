@@ -10,16 +10,16 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#if defined(__AVX512VNNI__) || defined(__AVX512BF16__)
+#ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 
 #define SPREAD 16 /* order of the Hadamard matrix, as in linear.py */
 #define ZERO 128  /* what stands for 0 in unsigned bytes */
-#define MANY 4    /* rows from which four of them are multiplied together */
 #define TOKENS 64 /* keys that one thread meets at a time; kernels.py knows it too */
 #define LANES 16  /* floats in a vector */
 #define LARGEST 128 /* head size */
+#define TOGETHER 4 /* queries that meet a fetched key together */
 #define QUERIES 64 /* that meet a run of keys together */
 #define LOWEST -1e30f
 
@@ -27,7 +27,7 @@ typedef float Floats __attribute__((vector_size(4 * LANES)));
 typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
 
 typedef struct {
-    const int8_t *q;       /* (n rounded up to a multiple of 4, k) */
+    const int8_t *q;       /* (n, k), in blocks as `product` wants them */
     const float *scale;    /* (n) */
     const int32_t *offset; /* (n): ZERO times the sum of each row */
     int64_t n, k;
@@ -117,12 +117,66 @@ static float inverse_rms(const float *x, int64_t n, float eps) {
     return 1 / sqrtf(sum / n + eps);
 }
 
-static inline float output(const Matrix *w, int64_t at, int32_t sum) {
-    return (float)(sum - w->offset[at]) * w->scale[at];
+#ifdef __AVX512VNNI__
+/* Weights lie in blocks of BLOCK outputs: (n / BLOCK, k / 4, BLOCK, 4), n rounded up to a whole block. */
+#define BLOCK 32
+#define AT_ONCE 6 /* rows of input: as many sums as registers hold */
+
+/* Multiply `rows` rows of bytes by a block of weights; `next`, where there is one, is on its way meanwhile. */
+static inline __attribute__((always_inline)) void block(const Matrix *w, int64_t at, const uint8_t *a, float *y,
+                                                        const int rows, const int8_t *next) {
+    const int8_t *q = w->q + at * w->k;
+    int64_t n = w->n, k = w->k;
+    __m512i s[AT_ONCE][2];
+    for (int row = 0; row < rows; row++) s[row][0] = s[row][1] = _mm512_setzero_si512();
+    for (int64_t i = 0; i < k; i += 4) {
+        __m512i left = _mm512_loadu_si512(q + i * BLOCK), right = _mm512_loadu_si512(q + i * BLOCK + 64);
+        if (next) __builtin_prefetch(next + i * BLOCK), __builtin_prefetch(next + i * BLOCK + 64);
+        for (int row = 0; row < rows; row++) {
+            int32_t four;
+            memcpy(&four, a + row * k + i, sizeof four);
+            __m512i all = _mm512_set1_epi32(four);
+            s[row][0] = _mm512_dpbusd_epi32(s[row][0], all, left);
+            s[row][1] = _mm512_dpbusd_epi32(s[row][1], all, right);
+        }
+    }
+    for (int half = 0; half < 2; half++) {
+        int64_t from = at + half * LANES, count = n - from;
+        if (count <= 0) break;
+        __mmask16 there = count < LANES ? (1 << count) - 1 : 0xffff;
+        __m512i offset = _mm512_maskz_loadu_epi32(there, w->offset + from);
+        __m512 scale = _mm512_maskz_loadu_ps(there, w->scale + from);
+        for (int row = 0; row < rows; row++) {
+            __m512 found = _mm512_cvtepi32_ps(_mm512_sub_epi32(s[row][half], offset));
+            _mm512_mask_storeu_ps(y + row * n + from, there, _mm512_mul_ps(found, scale));
+        }
+    }
 }
 
-/* For few rows the weights come from memory: one stream, as fast as memory is. */
-static void product_of_few(const Matrix *w, int64_t m, const uint8_t *a, float *y) {
+/* Multiply bytes a (m, k) by a matrix, to y (m, n), still to be scaled by what the bytes were. */
+static void product(const Matrix *w, int64_t m, const uint8_t *a, float *y) {
+    int64_t n = w->n, k = w->k;
+#pragma omp for schedule(static)
+    for (int64_t at = 0; at < n; at += BLOCK) {
+        const int8_t *next = w->q + (at + BLOCK) * k;
+        for (int64_t row = 0; row < m; row += AT_ONCE, next = NULL) {
+            const uint8_t *b = a + row * k;
+            float *to = y + row * n;
+            switch (m - row) {
+            case 1: block(w, at, b, to, 1, next); break;
+            case 2: block(w, at, b, to, 2, next); break;
+            case 3: block(w, at, b, to, 3, next); break;
+            case 4: block(w, at, b, to, 4, next); break;
+            case 5: block(w, at, b, to, 5, next); break;
+            default: block(w, at, b, to, AT_ONCE, next);
+            }
+        }
+    }
+}
+#else
+#define BLOCK 1 /* weights lie row by row */
+
+static void product(const Matrix *w, int64_t m, const uint8_t *a, float *y) {
     int64_t n = w->n, k = w->k;
 #pragma omp for schedule(static)
     for (int64_t at = 0; at < n; at++) {
@@ -131,65 +185,13 @@ static void product_of_few(const Matrix *w, int64_t m, const uint8_t *a, float *
             const uint8_t *restrict b = a + row * k;
             int32_t sum = 0;
             for (int64_t i = 0; i < k; i++) sum += b[i] * q[i];
-            y[row * n + at] = output(w, at, sum);
+            y[row * n + at] = (float)(sum - w->offset[at]) * w->scale[at];
         }
     }
-}
-
-#ifdef __AVX512VNNI__
-/* Return the sums of four vectors' lanes. */
-static inline __m128i totals(const __m512i s[4]) {
-    __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(s[0], s[1]), _mm512_unpackhi_epi32(s[0], s[1]));
-    __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(s[2], s[3]), _mm512_unpackhi_epi32(s[2], s[3]));
-    __m512i c = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-    __m256i d = _mm256_add_epi32(_mm512_castsi512_si256(c), _mm512_extracti64x4_epi64(c, 1));
-    return _mm_add_epi32(_mm256_castsi256_si128(d), _mm256_extracti128_si256(d, 1));
-}
-
-/* Multiply four rows of bytes by four of weights, k a multiple of 64. */
-static inline void sixteen(const int8_t *q, const uint8_t *a, int64_t k, int32_t sums[4][4]) {
-    __m512i s[4][4] = {{_mm512_setzero_si512()}};
-    for (int64_t at = 0; at < k; at += 64)
-        for (int i = 0; i < 4; i++) {
-            __m512i w = _mm512_loadu_si512(q + i * k + at);
-            for (int row = 0; row < 4; row++)
-                s[row][i] = _mm512_dpbusd_epi32(s[row][i], _mm512_loadu_si512(a + row * k + at), w);
-        }
-    for (int row = 0; row < 4; row++) _mm_storeu_si128((__m128i *)sums[row], totals(s[row]));
-}
-#else
-static inline void sixteen(const int8_t *restrict q, const uint8_t *restrict a, int64_t k, int32_t sums[4][4]) {
-    for (int row = 0; row < 4; row++)
-        for (int i = 0; i < 4; i++) {
-            int32_t sum = 0;
-            for (int64_t at = 0; at < k; at++) sum += a[row * k + at] * q[i * k + at];
-            sums[row][i] = sum;
-        }
 }
 #endif
 
-/* For more, four rows of input meet four of weights, and the next four are on their way meanwhile. */
-static void product_of_many(const Matrix *w, int64_t m, const uint8_t *a, float *y) {
-    int64_t n = w->n, k = w->k;
-#pragma omp for schedule(static)
-    for (int64_t at = 0; at < n; at += 4) {
-        const int8_t *q = w->q + at * k;
-        for (int64_t i = 0; i < 4 * k; i += 64) __builtin_prefetch(q + 4 * k + i);
-        for (int64_t row = 0; row < m; row += 4) {
-            int64_t begin = row + 4 <= m ? row : m - 4; /* the last four may meet again what they have met */
-            int32_t sums[4][4];
-            sixteen(q, a + begin * k, k, sums);
-            for (int64_t r = 0; r < 4; r++)
-                for (int64_t i = 0; i < 4 && at + i < n; i++)
-                    y[(begin + r) * n + at + i] = output(w, at + i, sums[r][i]);
-        }
-    }
-}
-
-/* Multiply bytes a (m, k) by a matrix, to y (m, n), still to be scaled by what the bytes were. */
-static void product(const Matrix *w, int64_t m, const uint8_t *a, float *y) {
-    (m < MANY || w->k % 64 ? product_of_few : product_of_many)(w, m, a, y);
-}
+const int64_t mark_block = BLOCK; /* outputs whose weights lie together */
 
 static void embed(const Model *model, const Rows *rows) {
     int64_t d = model->d;
@@ -257,55 +259,122 @@ static inline float total(Floats v) {
     return sum;
 }
 
-/* Weigh `tokens` values by how a query q (e) scores their keys, each `stride` after the last. */
+/* Return the total of each of LANES vectors. */
+static inline Floats totals(const Floats v[LANES]) {
+#ifdef __AVX512F__
+    __m512 pairs[8], fours[4]; /* of neighbours, then of four: each quarter still has its own totals */
+    for (int i = 0; i < 8; i++) {
+        __m512 a = (__m512)v[2 * i], b = (__m512)v[2 * i + 1];
+        pairs[i] = _mm512_unpacklo_ps(a, b) + _mm512_unpackhi_ps(a, b);
+    }
+    for (int i = 0; i < 4; i++) {
+        __m512d a = (__m512d)pairs[2 * i], b = (__m512d)pairs[2 * i + 1];
+        fours[i] = (__m512)_mm512_unpacklo_pd(a, b) + (__m512)_mm512_unpackhi_pd(a, b);
+    }
+#define ADD_QUARTERS(a, b) (_mm512_shuffle_f32x4(a, b, 0x88) + _mm512_shuffle_f32x4(a, b, 0xdd))
+    __m512 first = ADD_QUARTERS(fours[0], fours[1]), second = ADD_QUARTERS(fours[2], fours[3]);
+    return (Floats)ADD_QUARTERS(first, second);
+#else
+    Floats sums;
+    for (int i = 0; i < LANES; i++) sums[i] = total(v[i]);
+    return sums;
+#endif
+}
+
+/* Weigh `tokens` values by how queries q (count, e) score their keys, each `stride` after the last.
+ *
+ * What will be weighed `next`, so far behind them, is fetched meanwhile: waiting for it would take most of the time. */
 static inline __attribute__((always_inline)) void weigh(const float *q, const uint16_t *keys, const uint16_t *values,
-                                                        int64_t tokens, int64_t stride, int64_t e, float *part) {
-    Floats query[LARGEST / LANES], found[LARGEST / LANES];
-    float p[TOKENS], most = LOWEST, sum = 0, root = 1 / sqrtf(e);
-    for (int64_t c = 0; c < e / LANES; c++) {
-        for (int i = 0; i < LANES; i++) query[c][i] = q[c / 2 * 2 * LANES + 2 * i + c % 2] * root;
-        found[c] = (Floats){0};
-    }
-    for (int64_t t = 0; t < tokens; t++) {
-        Floats dot = {0};
-        for (int64_t c = 0; c < e / LANES; c += 2) {
-            Words w = words(keys + t * stride + c * LANES);
-            dot += query[c] * even(w) + query[c + 1] * odd(w);
+                                                        int64_t tokens, int64_t stride, int64_t next, const int64_t e,
+                                                        const int count, float *part) {
+    Floats query[TOGETHER][LARGEST / LANES], found[TOGETHER][LARGEST / LANES], dots[TOGETHER][LANES];
+    float p[TOGETHER][TOKENS], root = 1 / sqrtf(e);
+    for (int head = 0; head < count; head++)
+        for (int64_t c = 0; c < e / LANES; c++) {
+            for (int i = 0; i < LANES; i++) query[head][c][i] = q[head * e + c / 2 * 2 * LANES + 2 * i + c % 2] * root;
+            found[head][c] = (Floats){0};
         }
-        p[t] = total(dot);
+    for (int64_t t = 0; t < tokens; t += LANES) {
+        int64_t left = tokens - t < LANES ? tokens - t : LANES;
+        for (int64_t i = 0; i < left; i++) {
+            Floats dot[TOGETHER] = {{0}};
+            for (int64_t c = 0; c < e / LANES; c += 2) {
+                const uint16_t *key = keys + (t + i) * stride + c * LANES;
+                __builtin_prefetch(key + next);
+                Words w = words(key);
+                for (int head = 0; head < count; head++)
+                    dot[head] += query[head][c] * even(w) + query[head][c + 1] * odd(w);
+            }
+            for (int head = 0; head < count; head++) dots[head][i] = dot[head];
+        }
+        for (int head = 0; head < count; head++) {
+            for (int64_t i = left; i < LANES; i++) dots[head][i] = (Floats){0};
+            Floats sums = totals(dots[head]);
+            memcpy(p[head] + t, &sums, sizeof sums);
+        }
     }
-    for (int64_t t = 0; t < tokens; t++) most = fmaxf(most, p[t]);
-    for (int64_t t = 0; t < tokens; t++) sum += p[t] = exponential(p[t] - most);
+    for (int head = 0; head < count; head++) {
+        float most = LOWEST, sum = 0;
+        for (int64_t t = 0; t < tokens; t++) most = fmaxf(most, p[head][t]);
+        for (int64_t t = 0; t < tokens; t++) sum += p[head][t] = exponential(p[head][t] - most);
+        part[head * (e + 2) + e] = most, part[head * (e + 2) + e + 1] = sum;
+    }
     for (int64_t t = 0; t < tokens; t++)
         for (int64_t c = 0; c < e / LANES; c += 2) {
-            Words w = words(values + t * stride + c * LANES);
-            found[c] += p[t] * even(w);
-            found[c + 1] += p[t] * odd(w);
+            const uint16_t *value = values + t * stride + c * LANES;
+            __builtin_prefetch(value + next);
+            Words w = words(value);
+            for (int head = 0; head < count; head++) {
+                found[head][c] += p[head][t] * even(w);
+                found[head][c + 1] += p[head][t] * odd(w);
+            }
         }
-    for (int64_t c = 0; c < e / LANES; c++)
-        for (int i = 0; i < LANES; i++) part[c / 2 * 2 * LANES + 2 * i + c % 2] = found[c][i];
-    part[e] = most, part[e + 1] = sum;
+    for (int head = 0; head < count; head++)
+        for (int64_t c = 0; c < e / LANES; c++)
+            for (int i = 0; i < LANES; i++) part[head * (e + 2) + c / 2 * 2 * LANES + 2 * i + c % 2] = found[head][c][i];
+}
+
+/* The same for all queries of a key-value head, as many at a time as registers hold. */
+static void weigh_all(const float *q, const uint16_t *keys, const uint16_t *values, int64_t tokens, int64_t stride,
+                      int64_t next, int64_t e, int64_t count, float *part) {
+#define WEIGH(e, count) weigh(q, keys, values, tokens, stride, next, e, count, part)
+    for (int64_t some; count; count -= some, q += some * e, part += some * (e + 2)) {
+        int64_t most = e == 64 ? TOGETHER : e == 128 ? 2 : 1;
+        some = count < most ? count : most;
+        if (e == 64 && some == 4) WEIGH(64, 4);
+        else if (e == 64 && some == 3) WEIGH(64, 3);
+        else if (e == 64 && some == 2) WEIGH(64, 2);
+        else if (e == 64) WEIGH(64, 1);
+        else if (e == 128 && some == 2) WEIGH(128, 2);
+        else if (e == 128) WEIGH(128, 1);
+        else WEIGH(e, 1);
+    }
+}
+
+typedef struct {
+    int64_t row, slot, tokens;
+} Run;
+
+/* Return the run of keys number i, counted over all rows, in a layer. */
+static inline Run run(const Rows *rows, int64_t at, int64_t i) {
+    Run r = {0};
+    while (rows->parts[r.row] <= i) r.row++;
+    int64_t from = (i - (r.row ? rows->parts[r.row - 1] : 0)) * TOKENS, left = rows->seen[r.row] - from;
+    r.slot = at * rows->slots + rows->first[r.row] + from;
+    r.tokens = left < TOKENS ? left : TOKENS;
+    return r;
 }
 
 /* Attend to each run of keys on its own (Dao et al. 2023), so that threads share one long sequence. */
 static void attend(const Model *model, const Rows *rows, int64_t at, const float *y) {
-    int64_t e = model->head_dim, h = model->heads, g = model->kv_heads;
+    int64_t e = model->head_dim, h = model->heads, g = model->kv_heads, runs = rows->parts[rows->m - 1];
 #pragma omp for schedule(static)
-    for (int64_t i = 0; i < rows->parts[rows->m - 1]; i++) {
-        int64_t row = 0;
-        while (rows->parts[row] <= i) row++;
-        int64_t from = (i - (row ? rows->parts[row - 1] : 0)) * TOKENS, left = rows->seen[row] - from;
-        int64_t slot = (at * rows->slots + rows->first[row] + from) * g * e, tokens = left < TOKENS ? left : TOKENS;
-        for (int64_t head = 0; head < h; head++) {
-            const float *q = y + (row * (h + 2 * g) + head) * e;
-            const uint16_t *k = rows->keys + slot + head / (h / g) * e, *v = rows->values + slot + head / (h / g) * e;
-            float *part = rows->part + (i * h + head) * (e + 2);
-            if (e == 64)
-                weigh(q, k, v, tokens, g * e, 64, part);
-            else if (e == 128)
-                weigh(q, k, v, tokens, g * e, 128, part);
-            else
-                weigh(q, k, v, tokens, g * e, e, part);
+    for (int64_t i = 0; i < runs; i++) {
+        Run here = run(rows, at, i), after = i + 1 < runs ? run(rows, at, i + 1) : here;
+        for (int64_t head = 0; head < g; head++) {
+            int64_t first = head * (h / g), begin = (here.slot * g + head) * e;
+            weigh_all(y + (here.row * (h + 2 * g) + first) * e, rows->keys + begin, rows->values + begin, here.tokens,
+                      g * e, (after.slot - here.slot) * g * e, e, h / g, rows->part + (i * h + first) * (e + 2));
         }
     }
 }

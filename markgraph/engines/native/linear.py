@@ -102,7 +102,7 @@ class Int8:
     name: str = "int8"
 
     def pack(self, weight: Tensor) -> tuple[Tensor, ...]:
-        """Return (packed for oneDNN, scales (n,), zero points (n,), int8 weight (n, k))."""
+        """Return (packed for oneDNN, scales (n,), zero points (n,), int8 weight (n, k)); the last isn't needed."""
         q, scale = quantise(spread(weight.float()))  # (n, k), (n, 1)
         packed = torch.ops.onednn.qlinear_prepack(q, None)
         return packed, scale.flatten(), torch.zeros(q.shape[0], dtype=torch.int64), q
@@ -114,7 +114,7 @@ class Int8:
 
     def multiply(self, a: Tensor, packed: tuple[Tensor, ...]) -> Tensor:
         """Multiply bytes, and scale each output."""
-        weight, scale, zeros, _ = packed
+        weight, scale, zeros = packed[:3]
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
             a, 1.0, ZERO, weight, scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )

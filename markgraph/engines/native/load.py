@@ -34,8 +34,7 @@ def load_decoder(folder: Path, mode: str, adapters: Mapping[str, Path] = NO_ADAP
         UsageError: `mode` is something else, or an adapter is of a kind that it does not take.
         WeightsError: `folder` holds no such checkpoint, or an adapter's no adapter for it.
     """
-    if mode not in MODES:
-        raise UsageError(f"The mode is {mode!r}. Allowed: {', '.join(MODES)}.")
+    check_mode(mode)
     config = read_config(folder)
     kind = config.get("model_type")
     if kind not in KINDS:
@@ -53,6 +52,16 @@ def load_decoder(folder: Path, mode: str, adapters: Mapping[str, Path] = NO_ADAP
         for name, each in adapters.items():
             decoder.adapters[name] = load_adapter(each, decoder.weights)
     return decoder
+
+
+def check_mode(mode: str) -> None:
+    """Refuse a mode that there isn't.
+
+    Raises:
+        UsageError: saying what there is.
+    """
+    if mode not in MODES:
+        raise UsageError(f"The mode is {mode!r}. Allowed: {', '.join(MODES)}.")
 
 
 def native(folder: Path) -> bool:

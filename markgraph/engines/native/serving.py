@@ -1,6 +1,7 @@
 """Puts the native engine together: decoder, caches, scheduler, thread."""
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import torch
 from markgraph.engines.native.admission import Limits
 from markgraph.engines.native.decoder import Decoder
 from markgraph.engines.native.draft import Drafting, DraftModel
-from markgraph.engines.native.load import load_decoder
+from markgraph.engines.native.load import check_mode, load_decoder, native
 from markgraph.engines.native.pipe import End, Pipe
 from markgraph.engines.native.prefix import PrefixCache
 from markgraph.engines.native.request import Request
@@ -24,7 +25,8 @@ from markgraph.engines.native.worker import Worker
 from markgraph.engines.port import Sampling
 from markgraph.engines.requests import answer_room
 from markgraph.engines.sampler import end_tokens
-from markgraph.errors import UsageError
+from markgraph.errors import QualityError, TooLargeError, UsageError
+from markgraph.models.gate import ensure_passed
 from markgraph.models.machine import processor
 from markgraph.models.source import digest as content_digest
 from markgraph.models.source import resolve
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from markgraph.engines.native.state_cache import StateCache
 
 SPECULATION = ("auto", "off")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -109,8 +113,9 @@ def _scheduler(
     settings: "NativeEngine", weights: Path, adapters: Mapping[str, Path], tokenizer: Any
 ) -> Scheduler:
     folder = safetensors_folder(weights)
-    decoder = load_decoder(folder, settings.mode, adapters)
-    states = _states(settings, folder, adapters)
+    mode = _passing(folder, settings.mode) if settings.gate and native(folder) else settings.mode
+    decoder = load_decoder(folder, mode, adapters)
+    states = _states(settings, folder, mode, adapters)
     prefixes = PrefixCache(decoder, settings.prefix_bytes, states)
     return Scheduler(
         decoder,
@@ -119,6 +124,24 @@ def _scheduler(
         prefixes if settings.prefix_bytes or states else None,
         _speculator(settings, decoder),
     )
+
+
+def _passing(folder: Path, mode: str) -> str:
+    """Return the mode to serve in: `mode`, or `exact` where that is too far from it on this machine.
+
+    Raises:
+        UsageError: there is no such mode.
+        TooLargeError: there is no room to compare the two.
+    """
+    check_mode(mode)
+    try:
+        ensure_passed(folder, mode)
+    except TooLargeError as error:
+        raise TooLargeError(f"{error} Or serve the mode unmeasured: model.engine.gate=false.") from error
+    except QualityError as error:
+        log.warning("%s It is served in mode exact instead.", str(error))
+        return "exact"
+    return mode
 
 
 def usual_threads() -> int:
@@ -156,14 +179,16 @@ def _speculator(settings: "NativeEngine", decoder: Decoder) -> Speculator | None
     return Speculator(Drafting(DraftModel(draft)))
 
 
-def _states(settings: "NativeEngine", folder: Path, adapters: Mapping[str, Path]) -> "StateCache | None":
+def _states(
+    settings: "NativeEngine", folder: Path, mode: str, adapters: Mapping[str, Path]
+) -> "StateCache | None":
     if settings.state_folder is None:
         return None
     from markgraph.engines.native.state_cache import StateCache
 
     files = sorted(folder.glob("*.safetensors"))
     told = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    digest = sha256(json.dumps([str(folder), told, settings.mode, torch.__version__]).encode()).hexdigest()
+    digest = sha256(json.dumps([str(folder), told, mode, torch.__version__]).encode()).hexdigest()
     return StateCache(
         Path(settings.state_folder).expanduser(),
         settings.state_bytes,
