@@ -102,7 +102,7 @@ class Int8:
     name: str = "int8"
 
     def pack(self, weight: Tensor) -> tuple[Tensor, ...]:
-        """Return (packed for oneDNN, scales (n,), zero points (n,), int8 weight (n, k)), the last for the kernels."""
+        """Return (packed for oneDNN, scales (n,), zero points (n,), int8 weight (n, k))."""
         q, scale = quantise(spread(weight.float()))  # (n, k), (n, 1)
         packed = torch.ops.onednn.qlinear_prepack(q, None)
         return packed, scale.flatten(), torch.zeros(q.shape[0], dtype=torch.int64), q
