@@ -1,7 +1,9 @@
 """Reads a checkpoint into the decoder of its kind, weight by weight: no copy of the whole is ever held."""
 
+import ctypes
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ def load_decoder(folder: Path, mode: str, adapters: Mapping[str, Path] = NO_ADAP
             f"{', '.join(KINDS)}. Use markgraph.engines.transformers.TransformersEngine for it."
         )
     decoder = KINDS[kind](folder, mode)
+    give_back()
     if adapters:
         if not isinstance(decoder, LlamaDecoder):
             raise UsageError(
@@ -102,7 +105,11 @@ class Checkpoint:
         return name in self._where
 
     def __getitem__(self, name: str) -> Tensor:
-        """Return a tensor as it is stored, in memory of its own.
+        """Return a tensor as it is stored, in memory of its own; raises what `mapped` does."""
+        return self.mapped(name).clone()
+
+    def mapped(self, name: str) -> Tensor:
+        """Return a tensor as it lies in its file, which stays in memory for as long as the tensor does.
 
         Raises:
             WeightsError: there is none of that name.
@@ -111,11 +118,26 @@ class Checkpoint:
             raise WeightsError(f"The checkpoint holds no {name!r}. It is incomplete, or of another kind.")
         with safe_open(self._where[name], framework="pt") as opened:
             tensor: Tensor = opened.get_tensor(name)
-        return tensor.clone()  # it was a window on the file, which would stay in memory with it
+        return tensor
 
     def stacked(self, *names: str) -> Tensor:
         """Return matrices or vectors on top of each other, in float32."""
-        return torch.cat([self[name].float() for name in names])
+        return torch.cat([self.mapped(name).float() for name in names])
+
+
+def give_back() -> None:
+    """Give the system back what was freed: glibc keeps it, several times as much as a small form takes."""
+    if trim := _trim():
+        trim(0)
+
+
+@cache
+def _trim() -> Any:
+    """Return glibc's `malloc_trim`, or None where there is another library."""
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return None
 
 
 def load_llama(folder: Path, mode: str) -> Decoder:
