@@ -250,22 +250,6 @@ def test_a_wrong_setting_is_named(llama: str) -> None:
         _ = NativeEngine(llama, threads=1, max_batch=0).context_tokens
 
 
-def test_a_mode_that_fails_the_gate_gives_way_to_the_unquantised_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Of random weights little is left in few bits."""
-    monkeypatch.setenv("MARKGRAPH_CACHE", str(tmp_path / "cache"))
-    source = tiny_llama(tmp_path / "llama", initializer_range=0.5)
-    prompt, greedy = [5, 6, 7], Sampling(8, logprobs=0)
-    answers = {}
-    for mode, gate in (("exact", True), ("small", True), ("small", False)):
-        engine = NativeEngine(source, mode=mode, threads=1, gate=gate)
-        answers[mode, gate] = list(engine.stream(prompt, greedy))
-        engine.close()
-    assert answers["small", True] == answers["exact", True] != answers["small", False]
-    assert "in mode small is too far" in caplog.text
-
-
 def test_what_one_scope_read_speeds_up_no_other(llama: str, engine: NativeEngine) -> None:
     cached = NativeEngine(llama, mode="exact", threads=1)
     prompt = (questions(engine, 1)[0] * 100)[:300]

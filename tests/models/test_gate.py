@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from markgraph.errors import QualityError, WeightsError
+from markgraph.engines.native.engine import NativeEngine
+from markgraph.engines.port import Sampling
+from markgraph.errors import QualityError, TooLargeError, WeightsError
 from markgraph.models.gate import bounds_of, ensure_passed, parameters, remember, remembered
 from markgraph.models.quality import Bounds, Quality
 from markgraph.models.weights import load_causal
@@ -83,3 +85,25 @@ def test_parameters_are_counted_without_reading_them(folder: Path) -> None:
     model = load_causal(folder, "float32")[1]
     stored = {id(each): each.numel() for each in model.parameters()}
     assert parameters(folder) == sum(stored.values())
+
+
+def test_an_engine_serves_the_unquantised_model_where_a_mode_fails(
+    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of such weights little is left in few bits."""
+    source = tiny_llama(tmp_path / "wide", initializer_range=0.5)
+    answers = {}
+    for mode, gate in (("exact", True), ("small", True), ("small", False)):
+        engine = NativeEngine(source, mode=mode, threads=1, gate=gate)
+        answers[mode, gate] = list(engine.stream([5, 6, 7], Sampling(8, logprobs=0)))
+        engine.close()
+    assert answers["small", True] == answers["exact", True] != answers["small", False]
+    assert "in mode small is too far" in caplog.text
+
+
+def test_a_comparison_that_has_no_room_says_how_to_serve_without(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("markgraph.models.gate.parameters", lambda folder: 10**15)
+    with pytest.raises(TooLargeError, match=r"Comparing mode fast of llama needs .*gate=false"):
+        _ = NativeEngine(f"file:{folder}", threads=1).context_tokens

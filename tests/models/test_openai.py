@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, HumanMessage
+from langchain_core.tools import tool
 
 from markgraph.build import compose, load_graph
 from markgraph.engines.fake import FakeEngine
@@ -187,17 +188,41 @@ def test_the_configs_ask_this_machine_and_take_no_unknown_setting(option: str) -
         load_graph("qa", [f"model={option}", "+model.temprature=1"])
 
 
-@pytest.mark.weights
-def test_answers_through_the_server_of_llama_cpp() -> None:
+@pytest.fixture(scope="module")
+def llama_cpp_server() -> Iterator[str]:
+    """Serve SmolLM2 with llama.cpp's own server, and another that is held to calls."""
     app = pytest.importorskip("llama_cpp.server.app", reason="needs the extra [llamacpp] with its server")
     settings = pytest.importorskip("llama_cpp.server.settings")
     weights = compose("ask", ["model=smollm2"]).model.engine
-    gguf = str(resolve(weights.source, weights.sha256))
-    options = settings.ModelSettings(model=gguf, model_alias="smollm2", n_ctx=256, n_threads=1, verbose=True)
-    with served(app.create_app(server_settings=settings.ServerSettings(), model_settings=[options])) as url:
-        model = connect(url, "smollm2", max_tokens=24)
-        said = model.invoke("What is the capital of France?")
-        assert said.text.strip()
-        assert said.usage_metadata is not None
-        assert 0 < said.usage_metadata["output_tokens"] <= 24
-        assert "".join(piece.text for piece in model.stream("What is the capital of France?")) == said.text
+    fixed = {"model": str(resolve(weights.source, weights.sha256)), "n_ctx": 256, "n_threads": 1}
+    options = [
+        settings.ModelSettings(**fixed, model_alias="smollm2", verbose=True),
+        settings.ModelSettings(
+            **fixed, model_alias="caller", verbose=True, chat_format="chatml-function-calling"
+        ),
+    ]
+    with served(app.create_app(server_settings=settings.ServerSettings(), model_settings=options)) as url:
+        yield url
+
+
+@pytest.mark.weights
+def test_answers_through_the_server_of_llama_cpp(llama_cpp_server: str) -> None:
+    model = connect(llama_cpp_server, "smollm2", max_tokens=24)
+    said = model.invoke("What is the capital of France?")
+    assert said.text.strip()
+    assert said.usage_metadata is not None
+    assert 0 < said.usage_metadata["output_tokens"] <= 24
+    assert "".join(piece.text for piece in model.stream("What is the capital of France?")) == said.text
+
+
+@pytest.mark.weights
+def test_calls_tools_through_the_server_of_llama_cpp(llama_cpp_server: str) -> None:
+    @tool
+    def get_weather(location: str) -> str:
+        """Get the weather at a location."""
+        return f"It's sunny in {location}."
+
+    model = connect(llama_cpp_server, "caller", max_tokens=48)
+    said = model.bind_tools([get_weather], tool_choice="get_weather").invoke("What is the weather in Paris?")
+    assert [call["name"] for call in said.tool_calls] == ["get_weather"]
+    assert get_weather.invoke(said.tool_calls[0]["args"]) == "It's sunny in Paris."
