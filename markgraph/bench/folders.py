@@ -11,6 +11,7 @@ from typing import Any
 from filelock import FileLock
 
 from markgraph.models.source import cache_folder
+from markgraph.models.weights import bars_for_people
 
 ENDS = ("eos_token", "eos_token_id")
 SIZES = {
@@ -77,7 +78,8 @@ def _random(kind: str, size: dict[str, int], tokenizer: Any, draft: Path) -> Non
     generator = torch.random.get_rng_state()
     torch.manual_seed(0)
     model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-    model.save_pretrained(draft)
+    with bars_for_people():
+        model.save_pretrained(draft)
     torch.random.set_rng_state(generator)
     endless = deepcopy(tokenizer)
     endless.eos_token = None

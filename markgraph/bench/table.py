@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 HOLDS = {"<=": operator.le, ">=": operator.ge}
 
@@ -86,26 +86,18 @@ def as_json(rows: Sequence[Row], machine: dict[str, Any]) -> dict[str, Any]:
 
 
 def show(rows: Sequence[Row], console: Console) -> None:
-    """Print the rows as a table."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("what", overflow="fold", ratio=3)
-    for name in ("MARK", "unit"):
-        table.add_column(name, justify="right" if name == "MARK" else "left", no_wrap=True)
-    table.add_column("against", overflow="fold", ratio=3)
-    for name in ("ratio", "target"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    """Print the rows, those of one figure under what it is; who it is compared with stands last."""
+    unit = max((len(row.unit) for row in rows), default=0)
+    target = max((len(row.target or "") for row in rows), default=0)
+    before = None
     for row in rows:
-        table.add_row(
-            row.what,
-            figure(row.value),
-            row.unit,
-            row.rival or "",
-            "" if row.ratio is None else figure(row.ratio),
-            row.target or "",
-            {True: "[green]ok[/]", False: "[red]missed[/]", None: ""}[row.ok],
-        )
-    console.print(table)
+        if row.what != before:
+            console.print(row.what, style="bold", markup=False, soft_wrap=True)
+        before = row.what
+        ratio = "" if row.ratio is None else f"{figure(row.ratio)}x"
+        verdict = {True: "[green]ok[/]    ", False: "[red]missed[/]", None: "      "}[row.ok]
+        told = f"{figure(row.value):>9} {row.unit:<{unit}} {ratio:>7}  {row.target or '':>{target}} {verdict}"
+        console.print(f"{told}  {escape(row.rival or '')}".rstrip(), soft_wrap=True)
 
 
 def figure(number: float) -> str:

@@ -176,7 +176,7 @@ def made_once(gguf: Path, shelf: str, make: Callable[[Path, Path], None]) -> Pat
 def _convert_tokenizer(gguf: Path, folder: Path) -> None:
     from transformers import AutoTokenizer
 
-    with _bars_for_people(), _quiet(), _loading(gguf):
+    with bars_for_people(), _quiet(), _loading(gguf):
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, **_LOCAL)
         tokenizer.save_pretrained(folder)
 
@@ -185,7 +185,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig
 
-    with _bars_for_people(), _quiet(), _loading(gguf):
+    with bars_for_people(), _quiet(), _loading(gguf):
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent,
             gguf_file=gguf.name,
@@ -193,7 +193,7 @@ def _convert(gguf: Path, folder: Path) -> None:
             dtype=torch.float32,
             **_LOCAL,
         )
-    with _bars_for_people():
+    with bars_for_people():
         model.save_pretrained(folder)
     _convert_tokenizer(gguf, folder)
 
@@ -226,7 +226,7 @@ def _loading(place: Path) -> Iterator[None]:
         ) from error
 
 
-def _bars_for_people() -> AbstractContextManager[object]:
+def bars_for_people() -> AbstractContextManager[object]:
     """Let transformers draw its progress bars on a terminal, and nowhere else."""
     return nullcontext() if sys.stderr.isatty() else redirect_stderr(StringIO())
 

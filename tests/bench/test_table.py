@@ -39,14 +39,19 @@ def test_json_has_the_keys_that_are_promised() -> None:
     assert set(printed["rows"][0]) == {"what", "value", "unit", "rival", "ratio", "target", "ok", "runs"}
 
 
-def test_table_says_what_was_missed() -> None:
+def test_says_under_each_figure_what_was_missed() -> None:
     out = StringIO()
-    show([SPEED, TIME], Console(file=out, width=160))
-    ok, missed = out.getvalue().splitlines()[1:3]
-    assert "decode" in ok
-    assert ok.rstrip().endswith("ok")
-    assert ">= 2.5" in missed
-    assert missed.rstrip().endswith("missed")
+    show([SPEED, TIME], Console(file=out, width=40))
+    decode, ok, job, missed = out.getvalue().splitlines()
+    assert (decode, job) == ("decode", "job")
+    assert ok.split() == ["100", "tokens/s", "0.667x", ">=", "0.65", "ok", "llama.cpp"]
+    assert missed.split() == ["2", "s", "2x", ">=", "2.5", "missed", "llama.cpp"]
+
+
+def test_names_a_figure_once_for_all_who_are_compared() -> None:
+    out = StringIO()
+    show([TIME, compare("job", "s", [2.0], "[other] engine", [3.0])], Console(file=out, width=40))
+    assert [line.split()[-1] for line in out.getvalue().splitlines()] == ["job", "llama.cpp", "engine"]
 
 
 def test_plot_is_a_picture_with_a_line_for_each_ratio(tmp_path: Path) -> None:
