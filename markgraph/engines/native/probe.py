@@ -13,7 +13,14 @@ from torch import Tensor
 
 from markgraph.engines.native.linear import FORMS, Float32, Form, Linear
 
-ERRORS = {"float32": 1e-5, "bfloat16": 0.02, "int8": 0.03, "int8-rows": 0.03, "int4": 0.2}
+ERRORS = {
+    "float32": 1e-5,
+    "float32-onednn": 1e-5,
+    "bfloat16": 0.02,
+    "int8": 0.03,
+    "int8-rows": 0.03,
+    "int4": 0.2,
+}
 """What rounding alone may cost: the norm of the error over the norm of the product."""
 SLOWEST = 100
 """Times as long as float32 that a form may take. Slow paths are 1,000 times slower; a busy machine is 10."""
@@ -25,7 +32,8 @@ log = logging.getLogger(__name__)
 @cache
 def serving(name: str, threads: int) -> Form:
     """Return the form `name`, or the next best that works on this machine with so many `threads`."""
-    for candidate in dict.fromkeys((name, "bfloat16", "float32")):
+    instead = ("float32",) if name.startswith("float32") else ("bfloat16", "float32")
+    for candidate in dict.fromkeys((name, *instead)):
         fault = _fault(FORMS[candidate])
         if fault is None:
             return FORMS[candidate]

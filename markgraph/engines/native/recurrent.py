@@ -71,26 +71,6 @@ class Mixer(Protocol):
 
 
 @dataclass(frozen=True)
-class OneDnnFloat32:
-    """Float32 in oneDNN's own layout: a prompt takes a fifth less than with rows, a batch of 16 half."""
-
-    name: str = "float32 for oneDNN"
-
-    def pack(self, weight: Tensor) -> tuple[Tensor, ...]:
-        """Lay the weight out anew."""
-        return (torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None),)
-
-    def prepare(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Take the input as it is."""
-        return x, x.new_ones(1, 1)
-
-    def multiply(self, a: Tensor, packed: tuple[Tensor, ...]) -> Tensor:
-        """Multiply in float32."""
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(a, packed[0], None, "none", [], "")
-        return product
-
-
-@dataclass(frozen=True)
 class Projection:
     """A product with a weight, and a bias where there is one."""
 
