@@ -1,7 +1,10 @@
 """How tokens get from the thread of the engine to whoever reads them."""
 
 import asyncio
+import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
@@ -15,6 +18,42 @@ class End(NamedTuple):
     """The last thing in a pipe."""
 
     error: Exception | None = None
+
+
+class Bell:
+    """Wakes the consumers on an event loop: all whom a step has a token for at once, as each call costs."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)
+        self._arrived: deque[asyncio.Event] = deque()
+        self._rung = False
+
+    def ring(self, arrived: asyncio.Event) -> None:
+        """Have `arrived` set soon, on the loop; called by other threads.
+
+        Raises:
+            RuntimeError: the loop is closed.
+        """
+        self._arrived.append(arrived)
+        loop = self._loop()
+        if loop is None or loop.is_closed():
+            raise RuntimeError("The event loop is closed.")
+        if not self._rung:  # otherwise what was appended is yet to be seen
+            self._rung = True
+            loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._rung = False
+        while self._arrived:
+            self._arrived.popleft().set()
+
+
+_bells: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bell] = weakref.WeakKeyDictionary()
+
+
+def _bell(loop: asyncio.AbstractEventLoop) -> Bell:
+    """Return the bell of `loop`, which is the running one."""
+    return _bells.get(loop) or _bells.setdefault(loop, Bell(loop))
 
 
 class Pipe:
@@ -50,8 +89,8 @@ class Pipe:
 
     async def aread(self) -> AsyncIterator[Token]:
         """Do the same without holding a thread."""
-        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
-        self._arrived = lambda: loop.call_soon_threadsafe(arrived.set)
+        arrived = asyncio.Event()
+        self._arrived = partial(_bell(asyncio.get_running_loop()).ring, arrived)
         while True:
             try:
                 item = self._items.get_nowait()
