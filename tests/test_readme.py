@@ -1,4 +1,4 @@
-"""Every fenced block of README.md does what it says, with a scripted model and hashed words as stand-ins.
+"""Every fenced block of README.md does what it says, with tiny or scripted models and hashed words.
 
 The blocks run from top to bottom in one folder that holds DOCUMENTS. What happens to a block is decided by
 its language, or by the class in a comment on the line above it, `<!-- test: CLASS -->`:
@@ -29,6 +29,7 @@ import pytest
 
 from markgraph.build import load_graph
 from markgraph.cli import run
+from tests.engines.tiny import tiny_llama
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = {
@@ -38,6 +39,7 @@ DOCUMENTS = {
 NO_WEIGHTS = ["model=fake", "experiment=no_weights"]
 STAND_INS = {"ask": NO_WEIGHTS, "graph": NO_WEIGHTS, "serve": NO_WEIGHTS, "ingest": ["experiment=no_weights"]}
 STAND_INS |= {"doctor": ["threads=1"], "models": []}
+STAND_INS |= {"bench": ["model.engine.source=file:tiny", "model.engine.sha256=null"]}
 REFUSED = 3
 BLOCK = re.compile(
     r"^(?:<!-- test: (?P<kind>.*?) -->\n)?```(?P<language>.*)\n(?P<text>(?:.*\n)*?)```$", re.MULTILINE
@@ -139,6 +141,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in DOCUMENTS.items():
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(text, "utf-8")
+    tiny_llama(tmp_path / "tiny")
     monkeypatch.chdir(tmp_path)
 
 
