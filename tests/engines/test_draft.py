@@ -69,6 +69,22 @@ def test_a_draft_that_thinks_alike_is_always_right(kind: type[Recurrence]) -> No
     assert speculator.right == speculator.read > 50
 
 
+def test_a_draft_that_fails_costs_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(call: str, size: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 30:
+            raise MemoryError("no room for the draft")
+
+    calls = 0
+    answers, _ = drafted(Rewinding(watch=fail))
+    assert answers == [
+        alone(prompt * (n % 4 + 1), 20, **SAMPLINGS[n % 3]) for n, prompt in enumerate(prompts(9))
+    ]
+    assert calls == 30
+    assert "nothing is drafted any more" in caplog.text
+
+
 def test_a_draft_reads_each_token_once() -> None:
     read = [0]
     draft = Rewinding(watch=lambda call, size: read.__setitem__(0, read[0] + size))

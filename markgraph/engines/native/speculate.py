@@ -7,6 +7,7 @@ by guess, a seeded answer doesn't depend on what was guessed (drafter invariance
 not on the clock, by which guessing is switched on and off.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,8 @@ from markgraph.engines.native.request import Row
 
 MOST = 12
 """Guesses for one row in a step."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -61,7 +64,7 @@ class Speculator:
         found = [row.request.lookup.guess(room) for row, room in zip(rows, rooms, strict=True)]
         counts = self._counts(rows, found)
         if self._drafting and not any(counts):
-            drafted = self._drafting.guess(rows, min(rooms), self._pace)
+            drafted = self._draft(self._drafting, rows, min(rooms))
             return Speculation(rows, drafted, found, drafted=any(drafted))
         copied = [each.tokens[:count] for each, count in zip(found, counts, strict=True)]
         return Speculation(rows, copied, found)
@@ -82,6 +85,15 @@ class Speculator:
             # What was found and not read is compared too: that costs nothing.
             right = same(found.tokens, chosen)
             self._odds.note(row.luck, found.agreed, right, int(right < min(len(chosen), len(found.tokens))))
+
+    def _draft(self, drafting: Drafting, rows: Sequence[Row], room: int) -> list[list[int]]:
+        """Return what the draft model guesses; one that fails is not asked again, and costs no answer."""
+        try:
+            return drafting.guess(rows, room, self._pace)
+        except Exception:
+            log.exception("The draft model failed, so nothing is drafted any more.")
+            self._drafting = None
+            return [[] for _ in rows]
 
     def _counts(self, rows: Sequence[Row], found: Sequence[Guess]) -> list[int]:
         if not any(guess.tokens for guess in found):
