@@ -92,11 +92,8 @@ def _far(plan: Plan) -> Case:
         return figures
 
     def rows(results: Results) -> list[Row]:
-        if not results.has(MARK):
-            return []
-        far, near = results.of(MARK, "far"), results.of(MARK, "near")
         what = f"Mamba: decode after {size.far:,} tokens"
-        return [compare(what, "ms/token", far, f"MARK after {size.near:,}", near, at_most(1.1))]
+        return _far_and_near(results, what, "ms/token", f"MARK after {size.near:,}", 1.1)
 
     runner = Runner(MARK, _native(plan, lambda: plan.mamba, "fast"), measure, ours=True)
     return Case("mamba_far", "Mamba after a long context", (runner,), rows, seconds=3)
@@ -116,14 +113,18 @@ def _document(plan: Plan) -> Case:
         return figures
 
     def rows(results: Results) -> list[Row]:
-        if not results.has(MARK):
-            return []
-        far, near = results.of(MARK, "far"), results.of(MARK, "near")
         what = f"a document of {size.far:,} tokens read before by Mamba, then a question: time to first token"
-        return [compare(what, "s", far, f"MARK on {size.near:,} tokens", near, at_most(1.2))]
+        return _far_and_near(results, what, "s", f"MARK on {size.near:,} tokens", 1.2)
 
     runner = Runner(MARK, _native(plan, lambda: plan.mamba, "fast"), measure, ours=True)
     return Case("document", "a document that was read before", (runner,), rows, seconds=1)
+
+
+def _far_and_near(results: Results, what: str, unit: str, against: str, most: float) -> list[Row]:
+    if not results.has(MARK):
+        return []
+    far, near = results.of(MARK, "far"), results.of(MARK, "near")
+    return [compare(what, unit, far, against, near, at_most(most))]
 
 
 def _mamba2(plan: Plan) -> Case:

@@ -14,7 +14,7 @@ from markgraph.engines.llamacpp_model import LlamaCppModel, LlamaCppOptions
 from markgraph.engines.port import Sampling, Token
 from markgraph.engines.requests import answer_room, refuse
 from markgraph.engines.sampler import Sampler
-from markgraph.engines.threaded import Steps, StepThread, tokens_of
+from markgraph.engines.threaded import Answer, Steps, StepThread, tokens_of
 from markgraph.models.source import resolve
 
 
@@ -64,28 +64,15 @@ class LlamaCppEngine:
         return self._thread.follow(self._steps(prompt, sampling))
 
     def _steps(self, prompt: list[int], sampling: Sampling) -> Steps:
-        import torch
-
         refuse("llamacpp", sampling, "adapter")
         room = answer_room(prompt, sampling, self.context_tokens)
         if room == 0:
             return
         model = self._ready()
-        sampler = Sampler(sampling)
         sequence = model.open(len(prompt) + room)
         try:
-            for start in range(0, len(prompt), self.n_batch):
-                with self._step:
-                    logits = sequence.read(prompt[start : start + self.n_batch])
-                yield None
-            for left in reversed(range(room)):
-                token = sampler.pick(torch.from_numpy(logits))
-                if model.ends(token.id):
-                    return
-                yield token
-                if left:
-                    with self._step:
-                        logits = sequence.read([token.id])
+            answer = Answer(sequence, prompt, Sampler(sampling), room, model.ends)
+            yield from answer.steps(self.n_batch, self._step)
         finally:
             sequence.close()
 

@@ -14,7 +14,7 @@ from markgraph.engines.openvino_model import OpenVinoModel, model_folder
 from markgraph.engines.port import Sampling, Token
 from markgraph.engines.requests import answer_room, refuse
 from markgraph.engines.sampler import Sampler
-from markgraph.engines.threaded import Steps, StepThread, tokens_of
+from markgraph.engines.threaded import Answer, Steps, StepThread, tokens_of
 from markgraph.models.source import resolve
 
 
@@ -61,27 +61,14 @@ class OpenVinoEngine:
         return self._thread.follow(self._steps(prompt, sampling))
 
     def _steps(self, prompt: list[int], sampling: Sampling) -> Steps:
-        import torch
-
         refuse("openvino", sampling, "adapter")
         room = answer_room(prompt, sampling, self.context_tokens)
         if room == 0:
             return
         model = self._ready()
         ends = model.ends | {self.tokenizer.eos_token_id}
-        sampler, sequence = Sampler(sampling), model.open()
-        for start in range(0, len(prompt), self.n_batch):
-            with self._step:
-                logits = sequence.read(prompt[start : start + self.n_batch])
-            yield None
-        for left in reversed(range(room)):
-            token = sampler.pick(torch.from_numpy(logits))
-            if token.id in ends:
-                return
-            yield token
-            if left:
-                with self._step:
-                    logits = sequence.read([token.id])
+        answer = Answer(model.open(), prompt, Sampler(sampling), room, ends.__contains__)
+        yield from answer.steps(self.n_batch, self._step)
 
     def _ready(self) -> OpenVinoModel:
         with self._load:

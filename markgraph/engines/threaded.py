@@ -1,13 +1,14 @@
 """Lets an event loop follow a stream that blocks: one step at a time, on a thread of the engine's own."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from contextvars import copy_context
-from typing import Final
+from typing import Any, Final, NamedTuple, Protocol
 
 from markgraph.engines.port import Token
+from markgraph.engines.sampler import Sampler
 
 Steps = Generator[Token | None, None, None]
 """A stream that says None after a step that gave no token: between two steps, a consumer can leave."""
@@ -40,6 +41,42 @@ class StepThread:
         finally:
             # The thread does one thing after another: a step under way is over before this.
             self._pool.submit(context.run, steps.close)
+
+
+class Sequence(Protocol):
+    """What an engine remembers of one answer."""
+
+    def read(self, ids: list[int]) -> Any:
+        """Read tokens, and return the logits after the last of them, a float32 array (v,)."""
+
+
+class Answer(NamedTuple):
+    """One answer of an engine that computes a step at a time."""
+
+    sequence: Sequence
+    prompt: list[int]
+    sampler: Sampler
+    room: int
+    """Tokens that it may have."""
+    ends: Callable[[int], bool]
+    """Tells whether a token ends it."""
+
+    def steps(self, n_batch: int, turn: AbstractContextManager[Any]) -> Steps:
+        """Read the prompt, `n_batch` tokens a step, then say one token a step; each step waits its `turn`."""
+        import torch
+
+        for start in range(0, len(self.prompt), n_batch):
+            with turn:
+                logits = self.sequence.read(self.prompt[start : start + n_batch])
+            yield None
+        for left in reversed(range(self.room)):
+            token = self.sampler.pick(torch.from_numpy(logits))
+            if self.ends(token.id):
+                return
+            yield token
+            if left:
+                with turn:
+                    logits = self.sequence.read([token.id])
 
 
 def tokens_of(steps: Steps) -> Generator[Token, None, None]:
