@@ -128,7 +128,7 @@ class Plan:
     ) -> Setting:
         """Return MARK on `folder` (its own model without one), with settings of the engine changed."""
         # Ungated: the row `quality` says what a mode costs, and random weights have no quality to lose.
-        ungated = {"gate": False} if "mode" in self.engine else {}
+        ungated = {"gate": False} if "gate" in self.engine else {}
         place = {"source": f"file:{folder or self.folder}", "sha256": None} | ungated
         return Setting(
             engine=MARK,

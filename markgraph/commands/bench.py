@@ -3,11 +3,13 @@
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -50,14 +52,26 @@ def run(config: DictConfig) -> int:
         kept.clear()
     measured = Run(cases, config.rounds, progress, kept)
     before = os.getloadavg()
-    terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        measured.measure()
+        with _terminated_as_interrupted():
+            measured.measure()
     finally:  # what was measured before an interruption, or a fault, is worth having
-        signal.signal(signal.SIGTERM, terminate)
         progress.end()
         _report(measured, plan, before, config)
     return 0
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Have SIGTERM do what Ctrl-C does, where this is the thread that hears of signals."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _plan(config: DictConfig) -> Plan:

@@ -181,6 +181,6 @@ def _print_report(report: "Report") -> None:
     allowed = f"KL at most {report.bounds.kl}, top-1 at least {report.bounds.top1}"
     if report.broken:
         broken = "; ".join(report.broken)
-        console.print(f"\nRefused, and nothing kept: {broken}. Choose another mode, or raise the bound.")
+        console.print(f"\nRefused: {broken}. Choose another mode, or raise the bound.")
     else:
-        console.print(f"\nPassed: {allowed}. The verdict is kept for this machine.")
+        console.print(f"\nPassed: {allowed}. What was measured is kept for this machine.")

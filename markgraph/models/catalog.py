@@ -45,10 +45,12 @@ def catalog() -> list[Listed]:
 
 
 def settings_of(model: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings of the engine that a model's config names, whether or not it is managed."""
+    """Return the settings of the engine that a model's config names: MARK's own, where there are two."""
     engine: Mapping[str, Any] = model.get("engine", {})
     managed: Mapping[str, Any] = engine.get("engine", engine)
-    return managed
+    weights = {key: managed[key] for key in ("source", "sha256") if key in managed}
+    own = {**managed["native"], **weights} if "native" in managed else managed
+    return {key: value for key, value in own.items() if key != "_partial_"}
 
 
 def weights_of(model: Mapping[str, Any]) -> Mapping[str, Any]:

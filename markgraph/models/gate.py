@@ -1,15 +1,17 @@
 """The gate: no number format serves that hasn't been compared with the unquantised model on this machine.
 
 A comparison runs in a process of its own: its memory is given back, and instructions that this processor
-lacks end it alone. What passed is remembered for the model, the mode, the machine, and this engine's code;
-what did not leaves nothing behind.
+lacks end it alone. What it found is remembered for the model, the mode, the machine, and this engine's code.
 """
 
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from hashlib import sha256
@@ -21,10 +23,11 @@ from typing import Any
 
 import yaml
 from filelock import FileLock
+from safetensors import SafetensorError, safe_open
 
-from markgraph.errors import QualityError
-from markgraph.models.machine import memory, processor
-from markgraph.models.quality import CHUNK, Bounds, Quality, compare_formats
+from markgraph.errors import QualityError, TooLargeError, WeightsError
+from markgraph.models.machine import memory, processor, usual_threads
+from markgraph.models.quality import CHUNK, Bounds, Quality, Recorded, compare_formats
 from markgraph.models.source import cache_folder
 from markgraph.models.tiers import require_room
 
@@ -34,30 +37,48 @@ WIDTHS = (1, 8, CHUNK)
 """Tokens at once: an answer, a few answers or guesses together, and a prompt take different forms."""
 TOKENS = 512
 """As much of the text as is read: enough for the bounds, a few seconds for a small model."""
+EXACT, QUANTISED = 6, 3
+"""Bytes that a parameter may take, unquantised and otherwise, with a tied embedding's two layouts."""
 BOUNDS: Mapping[str, Bounds] = {"small": Bounds(kl=0.05, top1=0.88)}
 """What is tolerated of a mode; `Bounds()` of others."""
 
 
-def ensure_passed(folder: Path, mode: str, bounds: Bounds | None = None) -> dict[int, Quality]:
+def compared(folder: Path, mode: str, threads: int | None = None) -> dict[int, Quality]:
     """Return what `mode` costs the model in `folder`, by width; measured at the first call on this machine.
 
+    Args:
+        threads: how many compute; None for the usual number. Which forms serve depends on it.
+
     Raises:
-        QualityError: it costs more than `bounds` allow, or the comparison crashed.
-        TooLargeError: there is no room for the unquantised model beside it.
+        QualityError: the comparison crashed.
+        TooLargeError: there is no room for the unquantised model.
+        WeightsError: the files are damaged.
     """
-    if mode == "exact":
-        return {}
-    note = note_of(folder, mode)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{note}.lock"):  # another process may be measuring the same
-        known = remembered(folder, mode)
-        if not known:
-            log.info("Comparing %s in mode %s with the unquantised model, once.", folder.name, mode)
-        found = known or _measured_apart(folder, mode)
-        (bounds or bounds_of(mode)).check(f"{folder.name} in mode {mode}", found)
-        if not known:
-            remember(folder, mode, found)
+    threads = threads or usual_threads()
+    if known := remembered(folder, mode, threads):
+        return known
+    with _alone(note_of(folder, mode, threads)):  # another process may be measuring the same
+        if known := remembered(folder, mode, threads):
+            return known
+        log.info("Comparing %s in mode %s with the unquantised model, once.", folder.name, mode)
+        found = _measured_apart(folder, mode, threads)
+        remember(folder, mode, found, threads)
     return found
+
+
+@contextmanager
+def _alone(note: Path) -> Iterator[None]:
+    """Let one process at a time into the block; all, where the cache can't be written to."""
+    lock = FileLock(f"{note}.lock")
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        log.warning("%s can't be written to: %s.", note.parent, error.strerror)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def bounds_of(mode: str) -> Bounds:
@@ -65,32 +86,48 @@ def bounds_of(mode: str) -> Bounds:
     return BOUNDS.get(mode, Bounds())
 
 
-def remembered(folder: Path, mode: str) -> dict[int, Quality] | None:
+def remembered(folder: Path, mode: str, threads: int | None = None) -> dict[int, Quality] | None:
     """Return what was found before for this model, mode and machine; None if nothing was."""
     try:
-        noted: dict[str, Any] = json.loads(note_of(folder, mode).read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
+        noted: dict[str, Any] = json.loads(note_of(folder, mode, threads).read_text("utf-8"))
+    except (OSError, ValueError):
         return None
     return {int(width): Quality(**quality) for width, quality in noted["widths"].items()}
 
 
-def remember(folder: Path, mode: str, found: Mapping[int, Quality]) -> None:
-    """Keep what was found of a format that passed."""
-    note = note_of(folder, mode)
-    note.parent.mkdir(parents=True, exist_ok=True)
+def remember(folder: Path, mode: str, found: Mapping[int, Quality], threads: int | None = None) -> None:
+    """Keep what was found of a mode, if the cache can be written to."""
+    note = note_of(folder, mode, threads)
     widths = {str(width): asdict(quality) for width, quality in found.items()}
     draft = note.with_suffix(".part")
-    draft.write_text(json.dumps({"model": str(folder), "mode": mode, "widths": widths}, indent=2), "utf-8")
-    draft.replace(note)
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(
+            json.dumps({"model": str(folder), "mode": mode, "widths": widths}, indent=2), "utf-8"
+        )
+        draft.replace(note)
+    except OSError as error:
+        log.warning(
+            "What was measured of %s can't be remembered: %s. Set MARKGRAPH_CACHE to a folder that can be "
+            "written to.",
+            folder.name,
+            error,
+        )
 
 
-def measure(folder: Path, mode: str) -> dict[int, Quality]:
-    """Compare `mode` with the unquantised model, in this process."""
+def measure(folder: Path, mode: str, threads: int) -> dict[int, Quality]:
+    """Compare `mode` with the unquantised model, in this process; the two are never in memory together."""
+    import torch
+
     from markgraph.engines.native.load import load_decoder
     from markgraph.models.weights import load_tokenizer
 
-    ids = load_tokenizer(folder)(evaluation()["text"]).input_ids[:TOKENS]
-    return compare_formats(load_decoder(folder, "exact"), load_decoder(folder, mode), ids, WIDTHS)
+    torch.set_num_threads(threads)
+    exact = load_decoder(folder, "exact")
+    ids = load_tokenizer(folder)(evaluation()["text"]).input_ids[: min(TOKENS, exact.window)]
+    reference = Recorded(exact, ids)
+    del exact
+    return compare_formats(reference, load_decoder(folder, mode), ids, WIDTHS)
 
 
 @lru_cache
@@ -101,13 +138,28 @@ def evaluation() -> dict[str, Any]:
 
 
 def parameters(folder: Path) -> int:
-    """Return how many numbers the safetensors in `folder` hold."""
+    """Return how many numbers the safetensors in `folder` hold.
+
+    Raises:
+        WeightsError: they are damaged.
+    """
     total = 0
     for file in folder.glob("*.safetensors"):
-        with file.open("rb") as opened:  # 8 bytes of length, then JSON: the format's own header
-            header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-        total += sum(prod(each["shape"]) for name, each in header.items() if name != "__metadata__")
+        try:
+            with safe_open(file, framework="numpy") as opened:
+                total += sum(prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise WeightsError(f"Could not read {file}: {error}. Fetch the model's files again.") from error
     return total
+
+
+def require_room_for_exact(what: str, folder: Path) -> None:
+    """Refuse to hold the unquantised model where there is no room.
+
+    Raises:
+        TooLargeError: saying what it takes.
+    """
+    require_room(what, EXACT * parameters(folder), memory().room)
 
 
 def require_room_to_compare(folder: Path, mode: str) -> None:
@@ -116,20 +168,28 @@ def require_room_to_compare(folder: Path, mode: str) -> None:
     Raises:
         TooLargeError: saying what it takes.
     """
-    # Four bytes a parameter for the unquantised model, and at most three for the other.
-    require_room(f"Comparing mode {mode} of {folder.name}", 7 * parameters(folder), memory().room)
+    what = f"Comparing mode {mode} of {folder.name} with the unquantised model"
+    require_room(what, (EXACT + QUANTISED) * parameters(folder), memory().room)
 
 
-def note_of(folder: Path, mode: str) -> Path:
+def note_of(folder: Path, mode: str, threads: int | None = None) -> Path:
     """Return the file that holds what was found for this model, mode, machine, and code."""
-    key = sha256("\n".join([_fingerprint(folder), mode, _machine(), _code()]).encode()).hexdigest()[:16]
+    told = [_fingerprint(folder), mode, f"{threads or usual_threads()} threads", _machine(), _code()]
+    key = sha256("\n".join(told).encode()).hexdigest()[:16]
     return cache_folder() / "quality" / f"{folder.name}-{mode}-{key}.json"
 
 
-def _measured_apart(folder: Path, mode: str) -> dict[int, Quality]:
-    require_room_to_compare(folder, mode)
-    command = [sys.executable, "-m", "markgraph.models.gate", str(folder), mode]
-    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 -- our own module
+def _measured_apart(folder: Path, mode: str, threads: int) -> dict[int, Quality]:
+    require_room_for_exact(f"Comparing mode {mode} of {folder.name} with the unquantised model", folder)
+    # -P: what lies in the working directory is nobody's module.
+    command = [sys.executable, "-P", "-m", "markgraph.models.gate", str(folder), mode, str(threads)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)  # noqa: S603 -- our own module
+    if done.returncode == -signal.SIGKILL:
+        raise TooLargeError(
+            f"Comparing mode {mode} of {folder.name} with the unquantised model was ended by the system, "
+            "most likely for want of memory."
+        )
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or ["nothing"]
         raise QualityError(
@@ -137,7 +197,8 @@ def _measured_apart(folder: Path, mode: str) -> dict[int, Quality]:
             f"unquantised model ended with code {done.returncode} (below 0: a signal), saying: {said[0]} "
             "Choose mode=exact, or another model."
         )
-    return {int(width): Quality(**found) for width, found in json.loads(done.stdout).items()}
+    told = json.loads(done.stdout.splitlines()[-1])  # libraries print what they like before
+    return {int(width): Quality(**found) for width, found in told.items()}
 
 
 def _fingerprint(folder: Path) -> str:
@@ -161,8 +222,9 @@ def _code() -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Print what a mode costs, as JSON: `python -m markgraph.models.gate FOLDER MODE`."""
-    found = measure(Path(arguments[0]), arguments[1])
+    """Print what a mode costs, as JSON: `python -m markgraph.models.gate FOLDER MODE THREADS`."""
+    folder, mode, threads = arguments
+    found = measure(Path(folder), mode, int(threads))
     print(json.dumps({str(width): asdict(quality) for width, quality in found.items()}))  # noqa: T201
 
 

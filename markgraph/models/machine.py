@@ -212,3 +212,9 @@ def _cache_bytes() -> int | None:
     for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
         sizes.append(int(file.read_text("utf-8").strip().rstrip("K")) * 1024)
     return max(sizes, default=None)
+
+
+def usual_threads() -> int:
+    """Return how many threads to compute with: what OpenMP was told, or the cores that are ours."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdigit() and int(told) else processor().threads

@@ -20,20 +20,24 @@ CHUNK = 128
 """Tokens that are compared at once: their logits, and copies of them, are all that is kept."""
 
 
-class Reads(Protocol):
-    """As much of `markgraph.engines.native.decoder.Decoder` as a comparison takes."""
+class Verifies(Protocol):
+    """As much of `markgraph.engines.native.decoder.Decoder` as a reference has."""
 
     def open(self, capacity: int) -> Any:
         """Return an empty state with room for `capacity` tokens."""
+
+    def verify(self, states: Sequence[Any], ids: Sequence[Sequence[int]]) -> "list[torch.Tensor]":
+        """Read tokens for each state; return the logits after each token, float32 (l_i, v)."""
+
+
+class Reads(Verifies, Protocol):
+    """As much of it as a candidate has."""
 
     def read(self, state: Any, ids: Sequence[int]) -> "torch.Tensor":
         """Read `ids` and return the logits after the last of them, float32 (v,)."""
 
     def step(self, states: Sequence[Any], ids: Sequence[int]) -> "torch.Tensor":
         """Read one token for each state, and return the logits after it, float32 (b, v)."""
-
-    def verify(self, states: Sequence[Any], ids: Sequence[Sequence[int]]) -> "list[torch.Tensor]":
-        """Read tokens for each state; return the logits after each token, float32 (l_i, v)."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,26 @@ class Bounds:
             )
 
 
+class Recorded:
+    """A reference whose predictions are kept, so that it need not be in memory with a candidate."""
+
+    def __init__(self, reference: Verifies, ids: Sequence[int]) -> None:
+        """Have `reference` read a text, which `compare_formats` is then given too."""
+        state, end = reference.open(len(ids)), len(ids) - 1
+        pieces = (ids[start : min(start + CHUNK, end)] for start in range(0, end, CHUNK))
+        self._logits = [reference.verify([state], [piece])[0] for piece in pieces]  # (l, v) each
+
+    def open(self, capacity: int) -> Any:  # noqa: ARG002
+        """Return what goes through the predictions from the beginning."""
+        return iter(self._logits)
+
+    def verify(self, states: Sequence[Any], ids: Sequence[Sequence[int]]) -> "list[torch.Tensor]":  # noqa: ARG002
+        """Return the predictions for the next piece."""
+        return [next(state) for state in states]
+
+
 def compare_formats(
-    reference: Reads, candidate: Reads, ids: Sequence[int], widths: Sequence[int] = (1, CHUNK)
+    reference: Verifies, candidate: Reads, ids: Sequence[int], widths: Sequence[int] = (1, CHUNK)
 ) -> dict[int, Quality]:
     """Return, for each width, how near `candidate` is to `reference` over a text.
 

@@ -1,7 +1,7 @@
 """What a mode does to a model: size, speed, perplexity and answers, before and after.
 
-Weights are packed while a model loads, so there is no other file to write: what is kept of a mode that
-passes is the verdict of `markgraph.models.gate`.
+Weights are packed while a model loads, so there is no other file to write: what is kept is
+what was measured, for `markgraph.models.gate`.
 """
 
 import gc
@@ -59,7 +59,7 @@ class Report:
 
 
 def quantize(folder: Path, mode: str, bounds: Bounds | None = None) -> Report:
-    """Compare `mode` with the unquantised model, and keep the verdict if it is within `bounds`.
+    """Compare `mode` with the unquantised model, and keep what is found.
 
     Raises:
         UsageError: there is no such mode, it quantises nothing, or the model is none of the native engine's.
@@ -77,8 +77,7 @@ def quantize(folder: Path, mode: str, bounds: Bounds | None = None) -> Report:
     quality = compare_formats(exact, candidate, ids, WIDTHS)
     answers = agreement(answer(exact), answer(candidate))
     broken = allowed.broken_at(quality)
-    if not broken:
-        remember(folder, mode, quality)
+    remember(folder, mode, quality)
     return Report(folder.name, mode, parameters(folder), before, after, quality, answers, allowed, broken)
 
 

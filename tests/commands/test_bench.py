@@ -41,6 +41,18 @@ def test_says_for_people_how_fast_memory_lets_it_be(markgraph: Callable[..., Ran
 
 
 @pytest.mark.parametrize(
+    ("model", "engine"), [("qwen_1_5b", "model.engine.engine"), ("local", "model.engine")]
+)
+def test_measures_models_that_are_loaded_on_demand(
+    markgraph: Callable[..., Ran], tiny: list[str], model: str, engine: str
+) -> None:
+    words = [word.replace("model.engine", engine) for word in tiny]
+    done = markgraph("bench", f"model={model}", *words, "rows=prefix", "rival=null", "output=json")
+    assert done.code == 0
+    assert done.json["rows"][0]["value"] > 0
+
+
+@pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ("rows=speed", r"'rows' has value 'speed'. Allowed: job, "),
@@ -62,8 +74,7 @@ def test_tells_what_it_measured_before_it_was_ended(tiny: list[str], how: signal
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as bench:
         assert bench.stderr
         assert bench.stdout
-        while "shared prefix" not in bench.stderr.readline():
-            pass
+        assert any("shared prefix" in line for line in bench.stderr)
         bench.send_signal(how)
         rows = json.loads(bench.stdout.read())["rows"]
         assert bench.wait() == 130

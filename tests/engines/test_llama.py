@@ -121,6 +121,21 @@ def test_the_kernels_answer_alike_whoever_shares_the_batch(folder: Path) -> None
             assert torch.equal(row, decoder.step([state], [token])[0])
 
 
+def test_the_kernels_answer_alike_on_any_number_of_threads(folder: Path) -> None:
+    found, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            decoder = compiled(folder)
+            states = read(decoder)
+            verified = decoder.verify(states, [PROMPTS[0][: n + 1] for n in range(len(states))])
+            found.append([*decoder.step(states, [5] * len(states)), *verified])
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(map(torch.equal, found[0], other))
+
+
 @pytest.mark.parametrize("length", [2, 9, 40])
 def test_the_kernels_verify_what_they_would_have_said(length: int, folder: Path) -> None:
     """Drafts of any length, with few rows and with many, are lossless to the last bit."""
@@ -196,6 +211,14 @@ def test_int8_products_are_exact(rows: int) -> None:
         _, scale, _, q = linear.packed
         exact = (a.to(torch.int64) - 128) @ q.to(torch.int64).t()
         assert torch.equal(linear.multiply(a), exact.float() * scale)
+
+
+def test_weights_may_be_compiled_twice(folder: Path) -> None:
+    first = compiled(folder)
+    again = LlamaDecoder(first.weights, torch.bfloat16)
+    assert isinstance(again._runner, CompiledLlama)
+    ids = PROMPTS[0]
+    assert torch.equal(first.read(first.open(90), ids), again.read(again.open(90), ids))
 
 
 def test_int4_is_unpacked_to_what_it_multiplies() -> None:

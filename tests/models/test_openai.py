@@ -189,6 +189,10 @@ def test_the_configs_ask_this_machine_and_take_no_unknown_setting(option: str) -
         load_graph("qa", [f"model={option}", "+model.temprature=1"])
 
 
+leaky = pytest.mark.filterwarnings("ignore:.*MemoryObjectReceiveStream")
+"""llama.cpp's server leaves its streams to be collected."""
+
+
 @pytest.fixture(scope="module")
 def llama_cpp_server() -> Iterator[str]:
     """Serve SmolLM2 with llama.cpp's own server, and another that is held to calls."""
@@ -204,10 +208,11 @@ def llama_cpp_server() -> Iterator[str]:
     ]
     with served(app.create_app(server_settings=settings.ServerSettings(), model_settings=options)) as url:
         yield url
+    gc.collect()
 
 
 @pytest.mark.weights
-@pytest.mark.filterwarnings("ignore:.*MemoryObjectReceiveStream")  # that server leaves it so
+@leaky
 def test_answers_through_the_server_of_llama_cpp(llama_cpp_server: str) -> None:
     model = connect(llama_cpp_server, "smollm2", max_tokens=24)
     said = model.invoke("What is the capital of France?")
@@ -215,10 +220,10 @@ def test_answers_through_the_server_of_llama_cpp(llama_cpp_server: str) -> None:
     assert said.usage_metadata is not None
     assert 0 < said.usage_metadata["output_tokens"] <= 24
     assert "".join(piece.text for piece in model.stream("What is the capital of France?")) == said.text
-    gc.collect()
 
 
 @pytest.mark.weights
+@leaky
 def test_calls_tools_through_the_server_of_llama_cpp(llama_cpp_server: str) -> None:
     @tool
     def get_weather(location: str) -> str:

@@ -142,11 +142,13 @@ class CompiledLlama:
         return kernels.Layer(*kept, *map(self._matrix, matrices))
 
     def _matrix(self, linear: Linear) -> kernels.Matrix:
-        *kept, q = linear.packed
-        linear.packed = tuple(kept)  # oneDNN has it in its own layout, and the kernels in theirs
-        offset = q.sum(1, dtype=torch.int32) * ZERO
+        *others, q = linear.packed
+        if q.ndim == 2:  # only the kernels read it, and one copy is enough
+            q = in_blocks(q, self._block)
+            linear.packed = (*others, q)
+        offset = q.sum((1, 3) if q.ndim == 4 else 1, dtype=torch.int32) * ZERO
         return kernels.Matrix(
-            *(self._keep(each) for each in (in_blocks(q, self._block), linear.packed[1], offset)),
+            *(self._keep(each) for each in (q, linear.packed[1], offset)),
             *(linear.outputs, linear.inputs),
         )
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -26,8 +25,8 @@ from markgraph.engines.port import Sampling
 from markgraph.engines.requests import answer_room
 from markgraph.engines.sampler import end_tokens
 from markgraph.errors import QualityError, TooLargeError, UsageError
-from markgraph.models.gate import ensure_passed
-from markgraph.models.machine import processor
+from markgraph.models.gate import bounds_of, compared, require_room_for_exact
+from markgraph.models.machine import usual_threads
 from markgraph.models.source import digest as content_digest
 from markgraph.models.source import resolve
 from markgraph.models.weights import load_tokenizer, safetensors_folder
@@ -113,7 +112,9 @@ def _scheduler(
     settings: "NativeEngine", weights: Path, adapters: Mapping[str, Path], tokenizer: Any
 ) -> Scheduler:
     folder = safetensors_folder(weights)
-    mode = _passing(folder, settings.mode) if settings.gate and native(folder) else settings.mode
+    mode = settings.mode
+    if settings.gate and native(folder):
+        mode = _passing(folder, mode, torch.get_num_threads())
     decoder = load_decoder(folder, mode, adapters)
     states = _states(settings, folder, mode, adapters)
     prefixes = PrefixCache(decoder, settings.prefix_bytes, states)
@@ -126,28 +127,30 @@ def _scheduler(
     )
 
 
-def _passing(folder: Path, mode: str) -> str:
+def _passing(folder: Path, mode: str, threads: int) -> str:
     """Return the mode to serve in: `mode`, or `exact` where that is too far from it on this machine.
 
     Raises:
+        TooLargeError: there is no room for `exact`, which has to serve.
         UsageError: there is no such mode.
-        TooLargeError: there is no room to compare the two.
+        WeightsError: the model's files are damaged.
     """
     check_mode(mode)
+    if mode == "exact":
+        return mode
     try:
-        ensure_passed(folder, mode)
+        broken = bounds_of(mode).broken_at(compared(folder, mode, threads))
     except TooLargeError as error:
-        raise TooLargeError(f"{error} Or serve the mode unmeasured: model.engine.gate=false.") from error
+        log.warning("%s Mode %s serves without a comparison.", str(error), mode)
+        return mode
     except QualityError as error:
-        log.warning("%s It is served in mode exact instead.", str(error))
-        return "exact"
-    return mode
-
-
-def usual_threads() -> int:
-    """Return how many threads to compute with: what OpenMP was told, or the cores that are ours."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return int(told) if told.isdigit() and int(told) else processor().threads
+        broken = [str(error)]
+    if not broken:
+        return mode
+    found = f"{folder.name} in mode {mode} is too far from the unquantised model: {'; '.join(broken)}"
+    require_room_for_exact(f"{found}. Mode exact, which has to serve instead,", folder)
+    log.warning("%s. Mode exact serves instead; with gate=false of the engine, mode %s.", found, mode)
+    return "exact"
 
 
 def _check(settings: "NativeEngine") -> None:
