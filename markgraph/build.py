@@ -102,6 +102,16 @@ def service(name: str) -> Any:
     return _MAKING.get().get(name)
 
 
+def make_service(config: DictConfig, name: str) -> Any:
+    """Make one service of `config` by itself, with those that it refers to."""
+    services = _Services(config, {})
+    token = _MAKING.set(services)
+    try:
+        return services.get(name)
+    finally:
+        _MAKING.reset(token)
+
+
 @dataclass(frozen=True)
 class _Services:
     """The services of the graph under construction: those that were given, and those made so far."""

@@ -25,6 +25,9 @@ class Verb(NamedTuple):
 VERBS = {
     "ask": Verb("Ask a question over the documents you may read; get a checked answer.", "ask", "question"),
     "ingest": Verb("Index documents: a folder, a file, or a corpus such as corpus=eu_law.", "ingest", "path"),
+    "search": Verb(
+        "Rank the passages you may read, with what each part of the index says.", "search", "query"
+    ),
     # Not conf/graph.yaml: that name is the config group's.
     "graph": Verb("Draw a graph as Mermaid, or as a picture with png=FILE.", "draw", "graph"),
     "serve": Verb("Serve a graph over HTTP with LangServe, playground included.", "serve", None),

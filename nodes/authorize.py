@@ -9,7 +9,7 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.runtime import Runtime
 
 from markgraph.errors import DeniedError
-from markgraph.security.caller import Caller, caller_of, grants_of, owner_of
+from markgraph.security.caller import Caller, caller_of, grants_of, owner_of, require_role
 from markgraph.state import Owned
 
 
@@ -54,16 +54,7 @@ class Authorize:
             DeniedError: the caller is nobody, lacks the role, or the thread is somebody else's.
         """
         caller = caller_of(runtime)
-        if not caller.subject:
-            raise DeniedError(
-                "Nobody is asking: this run has no verified caller. Pass context=Caller(...) when you "
-                "invoke the graph, or ask through a door that authenticates."
-            )
-        if self.role not in caller.roles:
-            raise DeniedError(
-                f"{caller.subject!r} may not do this: it needs role {self.role!r}, "
-                f"and the caller has {list(caller.roles)}. Ask your administrator for the role."
-            )
+        require_role(caller, self.role)
         if state.get("owner", owner_of(caller)) != owner_of(caller):
             raise DeniedError("This thread belongs to somebody else. Use a thread of your own.")
         return {"owner": owner_of(caller), "grants": grants_of(caller), **self.begin()}

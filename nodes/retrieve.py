@@ -5,9 +5,10 @@ from typing import Any
 
 from langgraph.runtime import Runtime
 
-from markgraph.errors import ConfigError, EmptyIndexError
+from markgraph.errors import ConfigError
+from markgraph.retrieval.search import find_hits
 from markgraph.retrieval.types import Hit, Index
-from markgraph.security.caller import Caller, caller_of, may_read
+from markgraph.security.caller import Caller, caller_of
 from markgraph.state import Passage, QAState
 
 
@@ -33,11 +34,8 @@ class Retrieve:
 
 
 def find_passages(index: Index, query: str, caller: Caller, k: int) -> list[Passage]:
-    """Return at most `k` passages for `query` that `caller` may read, best first."""
-    if not len(index):
-        raise EmptyIndexError("Nothing has been ingested yet. Run `markgraph ingest FOLDER` first.")
-    hits = index.search(query, caller, k)
-    return [to_passage(hit) for hit in hits if may_read(caller, hit.chunk.tenant, hit.chunk.readers)]
+    """Return at most `k` passages for `query` that `caller` may read, best first; see `find_hits`."""
+    return [to_passage(hit) for hit in find_hits(index, query, caller, k)]
 
 
 def to_passage(hit: Hit) -> Passage:

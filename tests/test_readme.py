@@ -38,6 +38,7 @@ DOCUMENTS = {
 }
 NO_WEIGHTS = ["model=fake", "experiment=no_weights"]
 STAND_INS = {"ask": NO_WEIGHTS, "graph": NO_WEIGHTS, "serve": NO_WEIGHTS, "ingest": ["experiment=no_weights"]}
+STAND_INS |= {"search": ["experiment=no_weights"]}
 STAND_INS |= {"doctor": ["threads=1"], "models": []}
 STAND_INS |= {"bench": ["model.engine.source=file:tiny", "model.engine.sha256=null"]}
 REFUSED = 3

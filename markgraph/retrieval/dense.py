@@ -48,6 +48,8 @@ class ChromaIndex:
 
     path: Path
     embedder: Embedder
+    name: str = "dense"
+    """What results call it."""
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
     _opened: "Collection | None" = field(default=None, init=False, repr=False, compare=False)
     _version: int = field(default=-1, init=False, repr=False, compare=False)

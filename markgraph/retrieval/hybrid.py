@@ -3,8 +3,9 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from markgraph.retrieval.types import Chunk, Hit, Index
+from markgraph.retrieval.types import Chunk, Hit, Index, Place
 from markgraph.security.caller import Caller
 
 RANK_CONSTANT = 60
@@ -18,6 +19,7 @@ class HybridIndex:
     parts: Sequence[Index]
     depth: int = 50
     """How many hits of each part take part in the fusion."""
+    name: ClassVar[str] = "hybrid"
 
     def add(self, chunks: Sequence[Chunk]) -> None:
         """Store `chunks` in every part."""
@@ -31,14 +33,17 @@ class HybridIndex:
 
     def search(self, query: str, caller: Caller, k: int) -> list[Hit]:
         """Return at most `k` chunks that `caller` may read, best first."""
-        scores: defaultdict[str, float] = defaultdict(float)
+        places: defaultdict[str, list[Place]] = defaultdict(list)
         chunks: dict[str, Chunk] = {}
         for part in self.parts:
             for rank, hit in enumerate(part.search(query, caller, max(k, self.depth)), start=1):
-                scores[hit.chunk.id] += 1.0 / (RANK_CONSTANT + rank)
+                places[hit.chunk.id].append(Place(part.name, rank, hit.score))
                 chunks[hit.chunk.id] = hit.chunk
+        scores = {
+            id_: sum(1.0 / (RANK_CONSTANT + place.rank) for place in seen) for id_, seen in places.items()
+        }
         best = sorted(scores, key=lambda id_: (-scores[id_], id_))[:k]
-        return [Hit(chunks[id_], scores[id_]) for id_ in best]
+        return [Hit(chunks[id_], scores[id_], tuple(places[id_])) for id_ in best]
 
     def __len__(self) -> int:
         """Return how many chunks are stored, readable or not."""

@@ -62,11 +62,23 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a part of a fused index saw a chunk."""
+
+    part: str
+    rank: int
+    """1 for the best."""
+    score: float
+
+
+@dataclass(frozen=True)
 class Hit:
     """A chunk that a search found; a higher score is better, and comparable within one search only."""
 
     chunk: Chunk
     score: float
+    places: tuple[Place, ...] = ()
+    """What the score was fused from; empty where it wasn't."""
 
 
 class Index(Protocol):
@@ -74,6 +86,10 @@ class Index(Protocol):
 
     `tests/retrieval/index_suite.py` is the conformance suite of this port.
     """
+
+    @property
+    def name(self) -> str:
+        """Return what results call it."""
 
     def add(self, chunks: Sequence[Chunk]) -> None:
         """Store `chunks`; one that is there already is replaced, with its permissions."""

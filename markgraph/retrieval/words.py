@@ -28,6 +28,8 @@ class WordsIndex:
     """
 
     path: Path
+    name: str = "words"
+    """What results call it."""
     _views: "OrderedDict[tuple[str, ...], _View]" = field(
         default_factory=OrderedDict, repr=False, compare=False
     )

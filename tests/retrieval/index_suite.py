@@ -51,6 +51,9 @@ class IndexSuite:
         index.add([whole])
         assert index.search("payment", ANNA, 1)[0].chunk == whole
 
+    def test_has_a_name_for_results(self, index: Index) -> None:
+        assert index.name.isidentifier()
+
     def test_an_empty_index_finds_nothing(self, index: Index) -> None:
         assert index.search("anything", ANNA, 5) == []
         assert len(index) == 0

@@ -1,0 +1,79 @@
+"""`markgraph search`: what is found, why in this order, and that permissions hold here too."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.commands.conftest import Ran
+
+WORDS = "When shall an invoice be paid?"
+NO_WEIGHTS = "experiment=no_weights"
+Command = Callable[..., Ran]
+
+
+@pytest.mark.usefixtures("collection")
+def test_ranks_passages_and_says_what_each_part_of_the_index_says(
+    markgraph: Command, documents: Path
+) -> None:
+    done = markgraph("search", WORDS, NO_WEIGHTS, "output=json")
+    assert done.code == 0
+    first = done.json["hits"][0]
+    assert "within 30 days" in first["text"]
+    assert first["heading"][-1] == "Payment"
+    assert (documents / "terms.md").read_text()[first["start"] : first["end"]] == first["text"]
+    assert first["places"].keys() == {"dense", "words"}
+    assert {place["rank"] for place in first["places"].values()} == {1}
+    fused = sum(1 / (60 + place["rank"]) for place in first["places"].values())
+    assert first["score"] == pytest.approx(fused)
+    assert [hit["rank"] for hit in done.json["hits"]] == list(range(1, len(done.json["hits"]) + 1))
+    assert "readers" not in first
+
+
+@pytest.mark.usefixtures("collection")
+def test_prints_the_same_for_people(markgraph: Command) -> None:
+    lines = markgraph("search", WORDS, NO_WEIGHTS, "k=1").out.splitlines()
+    assert lines[0] == "1. Terms > Payment"
+    assert "dense 1. (" in lines[1]
+    assert "words 1. (" in lines[1]
+    assert "within 30 days" in lines[3]
+    assert not any(line.startswith("2.") for line in lines)
+
+
+@pytest.mark.usefixtures("collection")
+def test_a_part_of_the_index_may_be_asked_alone(markgraph: Command) -> None:
+    found = markgraph("search", "supplier's liability", NO_WEIGHTS, "index=words", "output=json").json["hits"]
+    assert [hit["heading"][-1] for hit in found] == ["Liability"]
+    assert found[0]["places"] == {}
+
+
+def test_shows_nobody_what_they_may_not_read(markgraph: Command, documents: Path) -> None:
+    assert markgraph("ingest", str(documents), NO_WEIGHTS, "readers=[g:legal]").code == 0
+    denied = markgraph("search", WORDS, NO_WEIGHTS)
+    assert denied.code == 3
+    assert denied.out == "Nothing that you may read was found.\n"
+    assert markgraph("search", WORDS, NO_WEIGHTS, "output=json").json["hits"] == []
+    assert markgraph("search", WORDS, NO_WEIGHTS, "auth.caller.groups=[legal]").code == 0
+
+
+@pytest.mark.usefixtures("collection")
+def test_a_caller_without_the_role_is_denied(markgraph: Command) -> None:
+    done = markgraph("search", WORDS, NO_WEIGHTS, "auth.caller.roles=[]")
+    assert (done.code, done.out) == (4, "")
+    assert "needs role 'reader'" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [([], "Say what to search for"), (["due", "k=0"], "k"), (["due", "output=xml"], "output")],
+)
+def test_wrong_use_is_explained(markgraph: Command, words: list[str], message: str) -> None:
+    done = markgraph("search", *words, NO_WEIGHTS)
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_says_how_to_begin_where_nothing_was_ingested(markgraph: Command) -> None:
+    done = markgraph("search", WORDS, NO_WEIGHTS)
+    assert done.code != 0
+    assert "markgraph ingest FOLDER" in done.err
