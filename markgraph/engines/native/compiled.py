@@ -66,7 +66,7 @@ class CompiledLlama:
         self._library, self._weights, self._pool = library, weights, pool
         self._block = kernels.integer.in_dll(library, "mark_block").value
         self._kept: list[Tensor] = []
-        self._threads = Threads(torch.get_num_threads())
+        self._threads = Threads(torch.get_num_threads(), library.mark_threads)
         self.vocab_size = weights.head.outputs
         dims, first = weights.dims, weights.layers[0]
         self._widths = Widths(
@@ -92,14 +92,14 @@ class CompiledLlama:
 
     def read(self, state: KVState, ids: Sequence[int]) -> Tensor:
         """Read `ids` and return the logits after the last of them, float32 (v,)."""
-        with self._threads.computing(len(ids), reading=True):
-            rows = Work(self._widths, self._pool, [state], [ids], wanted=1)
+        with self._threads.computing(len(ids), reading=True) as threads:
+            rows = Work(self._widths, self._pool, [state], [ids], threads, wanted=1)
             return self._stages(rows, reading=True)[0]  # few tokens too: the same in chunks of any size
 
     def verify(self, states: Sequence[KVState], ids: Sequence[Sequence[int]]) -> Tensor:
         """Read some tokens for each state; return the logits after each, float32 (m, v)."""
-        with self._threads.computing(sum(map(len, ids))):
-            rows = Work(self._widths, self._pool, states, ids)
+        with self._threads.computing(sum(map(len, ids))) as threads:
+            rows = Work(self._widths, self._pool, states, ids, threads)
             return self._step(rows) if rows.m <= FEW else self._stages(rows)
 
     def _step(self, rows: Work) -> Tensor:

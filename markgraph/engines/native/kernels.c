@@ -8,6 +8,7 @@
  * its rounds.
  */
 #include <math.h>
+#include <omp.h>
 #include <stdint.h>
 #include <string.h>
 #ifdef __AVX512F__
@@ -575,3 +576,6 @@ void mark_gate(const Model *model, const Rows *rows, float *y) STAGE(gate, model
 /* Multiply as mark_step does. */
 void mark_product(const Matrix *w, const Rows *rows, int64_t m, const uint8_t *a, float *y)
     STAGE(product, w, m, a, y)
+
+/* Have the calling thread's further work done by so many threads; torch's own function changes it for others too. */
+void mark_threads(int64_t count) { omp_set_num_threads((int)count); }

@@ -78,6 +78,7 @@ SIGNATURES = {
     "mark_attend": (_model, _rows, integer, address),
     "mark_read": (_model, _rows, integer, address),
     "mark_gate": (_model, _rows, address),
+    "mark_threads": (integer,),
     "mark_product": (ctypes.POINTER(Matrix), _rows, integer, address, address),
 }
 

@@ -8,12 +8,10 @@ threads are taken where they are measured to be faster. Results don't depend on 
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from statistics import fmean
 from time import perf_counter
-
-import torch
 
 from markgraph.engines.native.pace import OUTLIER, WEIGHT, Probe
 
@@ -32,15 +30,17 @@ class Threads:
 
     Args:
         most: as many as may compute.
+        set_count: sets how many threads compute for the calling thread, and for no other.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, set_count: Callable[[int], object]) -> None:
         self._most = most
+        self._set_count = set_count
         self._choices = [Choice(most) for _ in range(len(CLASSES) + 2)]
 
     @contextmanager
-    def computing(self, rows: int, *, reading: bool = False) -> Iterator[None]:
-        """Have the block, which computes so many rows, take as many threads as do it fastest.
+    def computing(self, rows: int, *, reading: bool = False) -> Iterator[int]:
+        """Have the block, which computes so many rows, take as many threads as do it fastest; yield that.
 
         Args:
             reading: they are of one prompt, which is read in pieces of any size.
@@ -48,13 +48,13 @@ class Threads:
         at = -1 if reading else bisect_left(CLASSES, rows)
         count = self._choices[at].count()
         if count != self._most:
-            torch.set_num_threads(count)
+            self._set_count(count)
         began = perf_counter()
         try:
-            yield
+            yield count
         finally:
             if count != self._most:
-                torch.set_num_threads(self._most)
+                self._set_count(self._most)
         seconds = perf_counter() - began
         if rows <= CLASSES[-1] and not reading:
             self._choices[at].note(count, rows, seconds)

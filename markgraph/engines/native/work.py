@@ -33,6 +33,7 @@ class Work:
         pool: KVPool,
         states: Sequence[KVState],
         ids: Sequence[Sequence[int]],
+        threads: int,
         wanted: int | None = None,
     ) -> None:
         each = list(zip(states, ids, strict=True))
@@ -51,7 +52,7 @@ class Work:
         self._part = torch.empty(parts[-1], widths.heads, widths.head_dim + 2)
         self._a = torch.empty(self.m * widths.input, dtype=torch.uint8)
         self.struct = kernels.Rows(
-            *(self.m, torch.get_num_threads(), self.wanted),
+            *(self.m, threads, self.wanted),
             *(row.data_ptr() for row in self._table),
             *(pool.all_keys.data_ptr(), pool.all_values.data_ptr(), pool.slots),
             *(room.data_ptr() for room in (self.x, self.y, self.mixed, self._part, self._a, self.s)),
