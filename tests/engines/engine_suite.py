@@ -72,7 +72,7 @@ class EngineSuite:
     @pytest.fixture
     def engine(self) -> Engine:
         """Return the engine; its greedy answers to `TEXTS` have at least eight tokens, and differ."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract
 
     def needs(self, *settings: str) -> None:
         if lacking := self.LACKS.intersection(settings):
