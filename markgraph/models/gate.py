@@ -1,4 +1,4 @@
-"""The gate: a number format serves where it was compared with the unquantised model, and is near enough to it.
+"""The gate: a number format serves where it was compared with the unquantised model, and is near enough.
 
 A comparison runs in a process of its own: its memory is given back, and instructions that this processor
 lacks end it alone. What it found is remembered for the model, the mode, the machine, and this engine's code.
