@@ -65,7 +65,7 @@ def test_a_caller_without_the_role_is_denied(markgraph: Command) -> None:
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [([], "Say what to search for"), (["due", "k=0"], "k"), (["due", "output=xml"], "output")],
+    [([], "Say what to search for"), (["due", "k=0"], "'k'"), (["due", "output=xml"], "'output'")],
 )
 def test_wrong_use_is_explained(markgraph: Command, words: list[str], message: str) -> None:
     done = markgraph("search", *words, NO_WEIGHTS)

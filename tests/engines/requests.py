@@ -1,5 +1,7 @@
 """Requests for the scheduler's tests, and what became of them."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -51,3 +53,11 @@ def prompts(count: int, length: int = 7) -> list[list[int]]:
     made = torch.randint(1, 64, (count, length), generator=torch.Generator().manual_seed(5))
     found: list[list[int]] = made.tolist()
     return found
+
+
+def soon(condition: Callable[[], bool]) -> bool:
+    """Return whether `condition` holds within a while."""
+    end = time.monotonic() + 30
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    return condition()

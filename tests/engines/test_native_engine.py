@@ -6,9 +6,8 @@ import random
 import subprocess
 import sys
 import threading
-import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,22 +16,12 @@ import pytest
 
 from markgraph.engines.native.engine import NativeEngine
 from markgraph.engines.native.pipe import UNREAD
-from markgraph.engines.native.scheduler import Load
 from markgraph.engines.port import Sampling, Token, cache_scope
 from markgraph.engines.transformers import TransformersEngine
 from markgraph.errors import EngineError, OverloadedError, UsageError, WeightsError
 from tests.engines.engine_suite import EngineSuite, gathered
+from tests.engines.requests import NOTHING, soon
 from tests.engines.tiny import tiny_llama, tiny_mamba, tiny_mamba2
-
-NOTHING = Load(0, 0, 0)
-
-
-def soon(condition: Callable[[], bool]) -> bool:
-    """Return whether `condition` holds within a while."""
-    end = time.monotonic() + 30
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.005)
-    return condition()
 
 
 def threads() -> list[str]:

@@ -13,7 +13,7 @@ from markgraph.engines.native.load import load_decoder
 from markgraph.engines.port import Sampling
 from markgraph.models.source import resolve
 from markgraph.models.weights import load_causal, safetensors_folder
-from tests.engines.test_native_engine import NOTHING, soon
+from tests.engines.requests import NOTHING, soon
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
 

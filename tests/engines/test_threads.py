@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from markgraph.engines.native.threads import Choice
+from markgraph.engines.native.threads import TRY_AFTER, Choice, Threads
 
 Costs = dict[int, float]
 QUIET: Costs = {8: 1.0, 4: 1.5, 2: 2.5, 1: 4.5}
@@ -74,3 +74,14 @@ def test_luck_now_and_then_brings_back_no_threads_that_are_slow() -> None:
     luck = random.Random(0)
     told = taken(Choice(8), lambda _: ONE_CORE_TAKEN | {8: luck.choice([1.0, 20.0, 20.0])}, 3000)
     assert total(told) < 1.3 * 3000 * 1.5
+
+
+def test_the_number_is_set_for_a_step_and_put_back() -> None:
+    told: list[int] = []
+    threads = Threads(2, told.append)
+    counts = []
+    for _ in range(TRY_AFTER):
+        with threads.computing(1) as count:
+            counts.append(count)
+    assert counts == [2] * (TRY_AFTER - 1) + [1]
+    assert told == [1, 2]

@@ -36,7 +36,7 @@ ZERO = 128
 TILE = 64
 """Rows of an `int4` weight that are packed together, on every processor."""
 PART = 4096
-"""Rows of an embedding that are quantised at a time, so that no float32 copy of it is made."""
+"""Rows of a weight that are quantised at a time, so that no float32 copy of a large one is made."""
 DEQUANTISE_FROM = 128
 """Rows from which `int4` weights are unpacked once, and multiplied as bfloat16: more than answers have,
 so that no token depends on how many are computed with it."""
@@ -66,8 +66,8 @@ class Float32:
     name: str = "float32"
 
     def pack(self, weight: Tensor) -> tuple[Tensor, ...]:
-        """Keep the weight."""
-        return (weight.float().contiguous(),)
+        """Keep a copy of the weight."""
+        return (weight.to(torch.float32, copy=True).contiguous(),)
 
     def prepare(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Take the input as it is."""
@@ -106,7 +106,7 @@ class Bfloat16:
 
     def pack(self, weight: Tensor) -> tuple[Tensor, ...]:
         """Round the weight."""
-        return (weight.bfloat16().contiguous(),)
+        return (weight.to(torch.bfloat16, copy=True).contiguous(),)
 
     def prepare(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Round the input."""
@@ -125,7 +125,8 @@ class Int8:
 
     def pack(self, weight: Tensor) -> tuple[Tensor, ...]:
         """Return (packed for oneDNN, scales (n,), zero points (n,), int8 weight (n, k))."""
-        q, scale = quantise(spread(weight.float()))  # (n, k), (n, 1)
+        parts = [quantise(spread(part.float())) for part in weight.split(PART)]  # type: ignore[no-untyped-call]
+        q, scale = (torch.cat(each) for each in zip(*parts, strict=True))  # (n, k), (n, 1)
         packed = torch.ops.onednn.qlinear_prepack(q, None)
         return packed, scale.flatten(), torch.zeros(q.shape[0], dtype=torch.int64), q
 

@@ -1,6 +1,6 @@
 """Loads Transformers of the Llama kind from safetensors."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from markgraph.engines.native.glue import Dims
 from markgraph.engines.native.linear import BLOCKS, Form, Linear
 from markgraph.engines.native.llama import LlamaDecoder
 from markgraph.engines.native.llama_weights import Layer, LlamaWeights
-from markgraph.engines.native.load import MODES, Checkpoint, give_back, read_config
+from markgraph.engines.native.load import MODES, Checkpoint, give_back, read_config, sparingly
 from markgraph.engines.native.probe import serving
 from markgraph.errors import UnknownArchitectureError
 
@@ -21,8 +21,6 @@ NEEDED = {
 }
 """Settings that a `config.json` must give for itself; others have the same default in every architecture."""
 NEEDED_TOO = {"mistral": {"sliding_window"}, "qwen3": {"head_dim"}}
-SOME = 4
-"""After so many blocks what they took is given back: after each, loading would be a fifth slower."""
 Settings = Mapping[str, Any]
 
 
@@ -39,7 +37,7 @@ def load(folder: Path, mode: str) -> LlamaDecoder:
     frequencies, scale = rotary_frequencies(folder, config, head_dim)
     weights = LlamaWeights(
         embedding=embedding,
-        layers=list(load_layers(tensors, config["num_hidden_layers"], form)),
+        layers=list(sparingly(load_layer(tensors, at, form) for at in range(config["num_hidden_layers"]))),
         norm=tensors["model.norm.weight"].float(),
         head=head,
         dims=Dims(heads, config["num_key_value_heads"], head_dim, config["rms_norm_eps"]),
@@ -56,14 +54,6 @@ def form_for(mode: str, *sizes: int) -> Form:
     name = MODES[mode]
     whole = all(size % BLOCKS.get(name, 1) == 0 for size in sizes)
     return serving(name if whole else "bfloat16", torch.get_num_threads())
-
-
-def load_layers(tensors: Checkpoint, count: int, form: Form) -> Iterator[Layer]:
-    """Yield the blocks, with little memory in between."""
-    for at in range(count):
-        yield load_layer(tensors, at, form)
-        if at % SOME == SOME - 1:
-            give_back()
 
 
 def load_layer(tensors: Checkpoint, at: int, form: Form) -> Layer:
@@ -90,19 +80,25 @@ def load_layer(tensors: Checkpoint, at: int, form: Form) -> Layer:
 
 def load_ends(tensors: Checkpoint, mode: str) -> tuple[Tensor | Linear, Linear]:
     """Return the embedding and the output matrix: one in memory, where `small` and the two are tied."""
-    form = serving("int8-rows", torch.get_num_threads())
+    form, embedding = (
+        serving("int8-rows", torch.get_num_threads()),
+        tensors.mapped("model.embed_tokens.weight"),
+    )
     if mode != "small" or form.name != "int8-rows":
-        embedding = tensors["model.embed_tokens.weight"]
-        kept = embedding.float() if mode == "exact" else embedding.bfloat16()
-        return kept, load_head(tensors, embedding, mode)
-    rows = Linear(tensors.mapped("model.embed_tokens.weight"), form)
+        return kept_embedding(embedding, mode), load_head(tensors, embedding, mode)
+    rows = Linear(embedding, form)
     return rows, Linear(tensors.mapped("lm_head.weight"), form) if "lm_head.weight" in tensors else rows
+
+
+def kept_embedding(embedding: Tensor, mode: str) -> Tensor:
+    """Return a copy to look tokens up in."""
+    return embedding.to(torch.float32 if mode == "exact" else torch.bfloat16, copy=True)
 
 
 def load_head(tensors: Checkpoint, embedding: Tensor, mode: str) -> Linear:
     """Return the output matrix, never below int8; the embedding itself where the two are tied."""
-    weight = tensors["lm_head.weight"] if "lm_head.weight" in tensors else embedding  # noqa: SIM401
-    return Linear(weight.float(), form_for("exact" if mode == "exact" else "fast", weight.shape[1]))
+    weight = tensors.mapped("lm_head.weight") if "lm_head.weight" in tensors else embedding
+    return Linear(weight, form_for("exact" if mode == "exact" else "fast", weight.shape[1]))
 
 
 def settings_of(folder: Path) -> Settings:

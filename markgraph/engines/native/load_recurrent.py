@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from markgraph.engines.native.linear import Linear
-from markgraph.engines.native.load import Checkpoint
-from markgraph.engines.native.load_llama import form_for, load_head
+from markgraph.engines.native.load import Checkpoint, sparingly
+from markgraph.engines.native.load_llama import form_for, kept_embedding, load_head
 from markgraph.engines.native.recurrent import (
     Layer,
     Mixer,
@@ -44,11 +44,11 @@ def load_recurrent(
         )
     layers, tensors = config.num_hidden_layers, Checkpoint(folder)
     names = ("backbone.embeddings.weight", "backbone.embedding.weight")
-    embedding = tensors[next((name for name in names if name in tensors), names[0])]
+    embedding = tensors.mapped(next((name for name in names if name in tensors), names[0]))
     blocks = [Block(tensors, f"backbone.layers.{at}", config, mode) for at in range(layers)]
     weights = RecurrentWeights(
-        embedding=embedding.float() if mode == "exact" else embedding.bfloat16(),
-        layers=[Layer(block["norm.weight"], mixer(block)) for block in blocks],
+        embedding=kept_embedding(embedding, mode),
+        layers=list(sparingly(Layer(block["norm.weight"], mixer(block)) for block in blocks)),
         norm=tensors["backbone.norm_f.weight"].float(),
         head=load_head(tensors, embedding, mode),
         eps=config.layer_norm_epsilon,
@@ -72,7 +72,7 @@ class Block:
 
     def projection(self, name: str, outputs: slice = slice(None)) -> Projection:
         """Return the product `name`, or some of its outputs, in the form that the mode asks for."""
-        weight, bias = self[f"{name}.weight"][outputs], self.bias(name)
+        weight, bias = self.tensors.mapped(f"{self.name}.{name}.weight")[outputs], self.bias(name)
         linear = Linear(weight, form_for(self.mode, weight.shape[1]))
         return Projection(linear, None if bias is None else bias[outputs])
 

@@ -2,7 +2,7 @@
 
 The threads of a step wait for each other some hundred times. Where one has to share its core, each time lasts
 a turn of the system's scheduler: beside another busy process on two cores, a step for sixteen requests took
-80 ms with two threads and 15 with one; undisturbed, 7 and 11. So the time of steps is watched, and fewer
+70 ms with two threads and 15 with one; undisturbed, 7 and 11. So the time of steps is watched, and fewer
 threads are taken where they are measured to be faster. Results don't depend on it.
 """
 
