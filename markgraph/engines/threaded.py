@@ -43,7 +43,7 @@ class StepThread:
             self._pool.submit(context.run, steps.close)
 
 
-class Sequence(Protocol):
+class Reader(Protocol):
     """What an engine remembers of one answer."""
 
     def read(self, ids: list[int]) -> Any:
@@ -53,7 +53,7 @@ class Sequence(Protocol):
 class Answer(NamedTuple):
     """One answer of an engine that computes a step at a time."""
 
-    sequence: Sequence
+    sequence: Reader
     prompt: list[int]
     sampler: Sampler
     room: int
