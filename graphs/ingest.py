@@ -10,15 +10,16 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from markgraph.graphs.wiring import add
+from markgraph.ingestion.chunk import Chunker
+from markgraph.ingestion.corpora import Corpus
+from markgraph.ingestion.ledger import Ledger
 from markgraph.nodes.authorize import Authorize
 from markgraph.nodes.index_documents import IndexDocuments
 from markgraph.nodes.scan import Listing, Scan
 from markgraph.nodes.sweep import Sweep
-from markgraph.retrieval.chunk import Chunker
-from markgraph.retrieval.corpora import Corpus
-from markgraph.retrieval.ledger import Ledger
 from markgraph.retrieval.types import Index
-from markgraph.security.caller import Caller, check_readers
+from markgraph.security.caller import Caller
+from markgraph.security.permissions import check_readers
 from markgraph.state import IngestReport, IngestRequest, IngestState
 
 AUTHORIZE_WRITER = partial(Authorize, role="writer")

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
-    from markgraph.retrieval.corpora import Corpus
-    from markgraph.retrieval.dense import Embedder
-    from markgraph.retrieval.ledger import Ledger
+    from markgraph.ingestion.corpora import Corpus
+    from markgraph.ingestion.ledger import Ledger
+    from markgraph.retrieval.chroma import Embedder
     from markgraph.retrieval.types import Index
 
 CONFIG_MODULE = "markgraph.conf"

@@ -7,9 +7,9 @@ from typing import Any
 from langgraph.runtime import Runtime
 
 from markgraph.errors import DocumentError
+from markgraph.ingestion.chunk import Chunker
+from markgraph.ingestion.ledger import Ledger
 from markgraph.nodes.scan import Listing, fingerprint
-from markgraph.retrieval.chunk import Chunker
-from markgraph.retrieval.ledger import Ledger
 from markgraph.retrieval.types import Chunk, Index
 from markgraph.security.caller import Caller, caller_of
 from markgraph.state import Failure, IngestState

@@ -8,8 +8,8 @@ from typing import Any
 from langgraph.runtime import Runtime
 
 from markgraph.errors import EmptyCorpusError
-from markgraph.retrieval.corpora import Corpus, Item
-from markgraph.retrieval.ledger import Ledger
+from markgraph.ingestion.corpora import Corpus, Item
+from markgraph.ingestion.ledger import Ledger
 from markgraph.security.caller import Caller, caller_of
 from markgraph.state import IngestState
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from langgraph.runtime import Runtime
 
-from markgraph.retrieval.ledger import Ledger
+from markgraph.ingestion.ledger import Ledger
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of
 from markgraph.state import IngestState

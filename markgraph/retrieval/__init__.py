@@ -1,1 +1,1 @@
-"""Documents in, permitted passages out."""
+"""Chunks in, permitted passages out."""

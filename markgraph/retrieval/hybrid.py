@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from markgraph.retrieval.types import Chunk, Hit, Index, Place
 from markgraph.security.caller import Caller
+from markgraph.security.permissions import Permissions
 
 RANK_CONSTANT = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke & Büttcher 2009)."""
@@ -30,6 +31,19 @@ class HybridIndex:
         """Forget the chunks with these ids in every part."""
         for part in self.parts:
             part.remove(ids)
+
+    def permit(self, ids: Sequence[str], permissions: Permissions) -> None:
+        """Change who may read the chunks with these ids, in every part."""
+        for part in self.parts:
+            part.permit(ids, permissions)
+
+    def get(self, ids: Sequence[str], caller: Caller) -> list[Chunk]:
+        """Return those of the chunks with these ids that `caller` may read, in the order of `ids`."""
+        return self.parts[0].get(ids, caller)
+
+    def scan(self, after: str = "", limit: int = 1000) -> list[Chunk]:
+        """Return the next chunks in the order of their ids, whoever may read them."""
+        return self.parts[0].scan(after, limit)
 
     def search(self, query: str, caller: Caller, k: int) -> list[Hit]:
         """Return at most `k` chunks that `caller` may read, best first."""

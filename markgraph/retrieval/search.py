@@ -2,7 +2,8 @@
 
 from markgraph.errors import EmptyIndexError
 from markgraph.retrieval.types import Hit, Index
-from markgraph.security.caller import Caller, may_read
+from markgraph.security.caller import Caller
+from markgraph.security.permissions import may_read
 
 
 def find_hits(index: Index, query: str, caller: Caller, k: int) -> list[Hit]:
@@ -15,4 +16,4 @@ def find_hits(index: Index, query: str, caller: Caller, k: int) -> list[Hit]:
     if not len(index):
         raise EmptyIndexError("Nothing has been ingested yet. Run `markgraph ingest FOLDER` first.")
     hits = index.search(query, caller, k)
-    return [hit for hit in hits if may_read(caller, hit.chunk.tenant, hit.chunk.readers)]
+    return [hit for hit in hits if may_read(caller, hit.chunk.permissions)]

@@ -1,37 +1,13 @@
-"""What flows between loading, chunking, indexing and retrieving."""
+"""What flows between chunking, indexing and retrieving."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
-from typing import Protocol
+from typing import Protocol, Self
 
 from markgraph.security.caller import Caller
-
-
-@dataclass(frozen=True)
-class Heading:
-    """Where a section begins in a document's text."""
-
-    offset: int
-    """Index of the section's first character."""
-    level: int
-    """1 for the outermost."""
-    title: str
-
-
-@dataclass(frozen=True)
-class Document:
-    """The text of one document, and the structure that was found while reading it."""
-
-    source: str
-    """Path or URI, unique within a tenant."""
-    text: str
-    title: str
-    headings: tuple[Heading, ...] = ()
-    """In order of offset."""
-    pages: tuple[int, ...] = ()
-    """Offset at which each page begins, first page first; empty where there are no pages."""
-    metadata: dict[str, str] = field(default_factory=dict)
+from markgraph.security.permissions import Permissions
 
 
 @dataclass(frozen=True)
@@ -52,13 +28,45 @@ class Chunk:
     tenant: str = "default"
     readers: tuple[str, ...] = ()
     """Reader atoms (`public`, `u:SUBJECT`, `g:GROUP`); empty means nobody."""
+    classification: int = 0
+    """Level in `CLASSIFICATIONS`."""
+    before: str = ""
+    """Id of the chunk before it in the same document; empty for the first."""
+    after: str = ""
+    """Id of the chunk behind it; empty for the last."""
     metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def permissions(self) -> Permissions:
+        """Return who may read it."""
+        return Permissions(self.tenant, self.readers, self.classification)
 
     @property
     def id(self) -> str:
         """Return an id that the same stretch of the same document always gets."""
         key = "\0".join((self.tenant, self.source, str(self.start), self.text))
         return sha256(key.encode()).hexdigest()[:32]
+
+    def to_json(self) -> str:
+        """Return it as a JSON object."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return what `to_json` was made from."""
+        fields = json.loads(text)
+        return cls(**fields | {name: tuple(fields[name]) for name in ("heading", "page_breaks", "readers")})
+
+
+def permitted_as(chunk: Chunk, permissions: Permissions) -> Chunk:
+    """Return `chunk` as one that others may read.
+
+    Raises:
+        ValueError: it belongs to another tenant.
+    """
+    if chunk.tenant != permissions.tenant:
+        raise ValueError(f"Chunk {chunk.id} belongs to tenant {chunk.tenant!r}, not {permissions.tenant!r}.")
+    return replace(chunk, readers=permissions.readers, classification=permissions.classification)
 
 
 @dataclass(frozen=True)
@@ -97,11 +105,35 @@ class Index(Protocol):
     def remove(self, ids: Sequence[str]) -> None:
         """Forget the chunks with these ids; unknown ids are ignored."""
 
+    def permit(self, ids: Sequence[str], permissions: Permissions) -> None:
+        """Change who may read the chunks with these ids, from the next search on; unknown ids are ignored.
+
+        The tenant is part of an id and can't be changed.
+
+        Raises:
+            ValueError: a chunk belongs to another tenant than `permissions` says; none is changed.
+        """
+
     def search(self, query: str, caller: Caller, k: int) -> list[Hit]:
         """Return at most `k` chunks that `caller` may read, best first.
 
         Raises:
             DeniedError: when the caller is nobody.
+        """
+
+    def get(self, ids: Sequence[str], caller: Caller) -> list[Chunk]:
+        """Return those of the chunks with these ids that `caller` may read, in the order of `ids`.
+
+        Raises:
+            DeniedError: when the caller is nobody.
+        """
+
+    def scan(self, after: str = "", limit: int = 1000) -> list[Chunk]:
+        """Return the next chunks in the order of their ids, whoever may read them: to build another index.
+
+        Args:
+            after: the id of the last chunk seen; empty begins.
+            limit: at most so many.
         """
 
     def __len__(self) -> int:

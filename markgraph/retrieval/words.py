@@ -5,14 +5,15 @@ import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from markgraph.retrieval.storage import storage_errors
-from markgraph.retrieval.types import Chunk, Hit
-from markgraph.security.caller import Caller, may_read, readers_of
+from markgraph.retrieval.types import Chunk, Hit, permitted_as
+from markgraph.security.caller import Caller, readers_of
+from markgraph.security.permissions import Permissions, may_read
 from markgraph.text import words
 
 CACHED_VIEWS = 8
@@ -42,8 +43,7 @@ class WordsIndex:
     def add(self, chunks: Sequence[Chunk]) -> None:
         """Store `chunks`; one that is there already is replaced, with its permissions."""
         rows = [
-            (chunk.id, chunk.tenant, json.dumps(asdict(chunk)), " ".join(_indexed_words(chunk)))
-            for chunk in chunks
+            (chunk.id, chunk.tenant, chunk.to_json(), " ".join(_indexed_words(chunk))) for chunk in chunks
         ]
         with storage_errors(self.path), self._lock, self._database as database:
             database.executemany("INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?)", rows)
@@ -56,6 +56,25 @@ class WordsIndex:
         with storage_errors(self.path), self._lock, self._database as database:
             database.executemany("DELETE FROM chunks WHERE id = ?", [(id_,) for id_ in ids])
             self._views.clear()
+
+    def permit(self, ids: Sequence[str], permissions: Permissions) -> None:
+        """Change who may read the chunks with these ids, from the next search on; unknown ids are ignored."""
+        changed = [permitted_as(chunk, permissions) for chunk in self._stored(ids)]
+        self.add(changed)
+
+    def get(self, ids: Sequence[str], caller: Caller) -> list[Chunk]:
+        """Return those of the chunks with these ids that `caller` may read, in the order of `ids`."""
+        readers_of(caller)  # nobody is refused, found or not
+        return [chunk for chunk in self._stored(ids) if may_read(caller, chunk.permissions)]
+
+    def scan(self, after: str = "", limit: int = 1000) -> list[Chunk]:
+        """Return the next chunks in the order of their ids, whoever may read them."""
+        if not self.path.exists():
+            return []
+        query = "SELECT body FROM chunks WHERE id > ? ORDER BY id LIMIT ?"
+        with storage_errors(self.path), self._lock:
+            rows = self._database.execute(query, (after, limit)).fetchall()
+        return [Chunk.from_json(body) for (body,) in rows]
 
     def search(self, query: str, caller: Caller, k: int) -> list[Hit]:
         """Return at most `k` chunks that `caller` may read and that share a word with `query`."""
@@ -73,12 +92,21 @@ class WordsIndex:
         with storage_errors(self.path), self._lock:
             return int(self._database.execute("SELECT count(*) FROM chunks").fetchone()[0])
 
+    def _stored(self, ids: Sequence[str]) -> list[Chunk]:
+        """Return the chunks with these ids, in their order, whoever may read them."""
+        if not self.path.exists():
+            return []
+        query = "SELECT id, body FROM chunks WHERE id IN (SELECT value FROM json_each(?))"
+        with storage_errors(self.path), self._lock:
+            found = dict(self._database.execute(query, (json.dumps(list(ids)),)).fetchall())
+        return [Chunk.from_json(found[id_]) for id_ in ids if id_ in found]
+
     def _view(self, caller: Caller, atoms: tuple[str, ...]) -> "_View":
         version = self._database.execute("PRAGMA data_version").fetchone()[0]
         if version != self._version:  # another process has written
             self._views.clear()
             self._version = version
-        key = (caller.tenant, *sorted(atoms))
+        key = (caller.tenant, str(caller.clearance), *sorted(atoms))
         if key not in self._views:
             self._views[key] = self._load(caller)
         self._views.move_to_end(key)
@@ -89,8 +117,8 @@ class WordsIndex:
     def _load(self, caller: Caller) -> "_View":
         query = "SELECT body, words FROM chunks WHERE tenant = ? ORDER BY id"
         rows = self._database.execute(query, (caller.tenant,)).fetchall()
-        stored = [(_to_chunk(json.loads(body)), stems.split()) for body, stems in rows]
-        readable = [row for row in stored if may_read(caller, row[0].tenant, row[0].readers)]
+        stored = [(Chunk.from_json(body), stems.split()) for body, stems in rows]
+        readable = [row for row in stored if may_read(caller, row[0].permissions)]
         return _View([chunk for chunk, _ in readable], [stems for _, stems in readable])
 
     @cached_property
@@ -127,8 +155,3 @@ class _View:
 
 def _indexed_words(chunk: Chunk) -> list[str]:
     return words(" ".join((chunk.title, *chunk.heading, chunk.text)))
-
-
-def _to_chunk(body: dict[str, Any]) -> Chunk:
-    tuples = {name: tuple(body[name]) for name in ("heading", "page_breaks", "readers")}
-    return Chunk(**body | tuples)

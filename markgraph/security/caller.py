@@ -1,8 +1,7 @@
 """Decides who is asking. The answer never comes from the request itself."""
 
 import json
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -11,6 +10,7 @@ from langgraph.config import get_config
 from langgraph.runtime import BaseUser, ServerInfo
 
 from markgraph.errors import ConfigError, DeniedError
+from markgraph.security.classification import CLASSIFICATIONS, level_of
 
 PUBLIC = "public"
 """The reader atom that everybody holds who holds any."""
@@ -32,6 +32,8 @@ class Caller:
     """Whose documents these are; nothing crosses tenants."""
     groups: tuple[str, ...]
     """Groups whose documents they may read."""
+    clearance: int
+    """Up to which level of `CLASSIFICATIONS` they may read; 0 is the lowest."""
 
     def __init__(
         self,
@@ -40,6 +42,7 @@ class Caller:
         roles: Iterable[str] = (),
         tenant: str = "default",
         groups: Iterable[str] = (),
+        clearance: int = 0,
     ) -> None:
         """Freeze what is given; lists from config become tuples.
 
@@ -52,13 +55,22 @@ class Caller:
             object.__setattr__(self, name, tuple(value))
         object.__setattr__(self, "subject", subject)
         object.__setattr__(self, "tenant", tenant)
+        object.__setattr__(self, "clearance", clearance)
 
 
 def local_caller(
-    subject: str, roles: Iterable[str], tenant: str = "default", groups: Iterable[str] = ()
+    subject: str,
+    roles: Iterable[str],
+    tenant: str = "default",
+    groups: Iterable[str] = (),
+    clearance: str = CLASSIFICATIONS[0],
 ) -> Caller:
-    """Return the person at this machine, as the config describes them."""
-    return Caller(subject, roles, tenant, groups)
+    """Return the person at this machine, as the config describes them.
+
+    Raises:
+        ConfigError: `clearance` is none of `CLASSIFICATIONS`.
+    """
+    return Caller(subject, roles, tenant, groups, level_of(clearance))
 
 
 class Running(Protocol):
@@ -91,29 +103,12 @@ def caller_of(runtime: Running) -> Caller:
 
 
 def _server_caller(user: BaseUser) -> Caller:
-    """Return a user of LangGraph Server; MARK's own door adds tenant and groups to what every user has."""
+    """Return a user of LangGraph Server; MARK's own door adds tenant, groups and clearance to it."""
     try:
-        tenant, groups = user["tenant"], user["groups"]
+        tenant, groups, clearance = user["tenant"], user["groups"], user["clearance"]
     except KeyError:
         return Caller(user.identity, user.permissions)
-    return Caller(user.identity, user.permissions, tenant, groups)
-
-
-def check_readers(readers: Sequence[str]) -> tuple[str, ...]:
-    """Return `readers` if each is an atom: `public`, `u:SUBJECT`, or `g:GROUP`.
-
-    Raises:
-        ConfigError: one is not, or there are none: nobody could find the documents.
-    """
-    atoms = [readers] if isinstance(readers, str) else list(readers)
-    wrong = [atom for atom in atoms if atom != PUBLIC and not re.fullmatch(r"[ug]:\S.*", str(atom))]
-    if wrong or not atoms or isinstance(readers, str):
-        got = wrong[0] if wrong else readers
-        raise ConfigError(
-            f"readers is a list of who may read; got {got!r}. Allowed: public, g:GROUP, u:SUBJECT, "
-            "for example readers=[g:legal,u:ada]."
-        )
-    return tuple(atoms)
+    return Caller(user.identity, user.permissions, tenant, groups, clearance)
 
 
 def readers_of(caller: Caller) -> tuple[str, ...]:
@@ -155,7 +150,8 @@ def owner_of(caller: Caller) -> str:
 
 def grants_of(caller: Caller) -> list[str]:
     """Return everything that `caller` may use and read, as a run remembers it."""
-    return sorted((*(f"role:{role}" for role in caller.roles), *readers_of(caller)))
+    cleared = (f"level:{name}" for name in CLASSIFICATIONS[: caller.clearance + 1])
+    return sorted((*(f"role:{role}" for role in caller.roles), *readers_of(caller), *cleared))
 
 
 def thread_key(caller: Caller, thread: str) -> str:
@@ -172,9 +168,4 @@ def cache_scope_of(caller: Caller) -> str:
     Raises:
         DeniedError: for a caller without a subject or a tenant; nobody has caches.
     """
-    return json.dumps([caller.tenant, caller.subject, *sorted(set(readers_of(caller)))])
-
-
-def may_read(caller: Caller, tenant: str, readers: tuple[str, ...]) -> bool:
-    """Tell whether `caller` may read something that belongs to `tenant` and is open to `readers`."""
-    return caller.tenant == tenant and not set(readers_of(caller)).isdisjoint(readers)
+    return json.dumps([caller.tenant, caller.subject, caller.clearance, *sorted(set(readers_of(caller)))])

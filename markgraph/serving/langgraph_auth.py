@@ -43,6 +43,7 @@ async def authenticate(scope: dict[str, Any]) -> dict[str, Any]:
         "is_authenticated": True,
         "tenant": caller.tenant,
         "groups": list(caller.groups),
+        "clearance": caller.clearance,
     }
 
 

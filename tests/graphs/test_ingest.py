@@ -8,11 +8,11 @@ import pytest
 from markgraph.build import load_graph
 from markgraph.errors import DeniedError, UsageError
 from markgraph.graphs.ingest import build
+from markgraph.ingestion.corpora import Folder
+from markgraph.ingestion.ledger import Ledger
 from markgraph.models.embed import HashEmbeddings
-from markgraph.retrieval.corpora import Folder
-from markgraph.retrieval.dense import ChromaIndex
+from markgraph.retrieval.chroma import ChromaIndex
 from markgraph.retrieval.hybrid import HybridIndex
-from markgraph.retrieval.ledger import Ledger
 from markgraph.retrieval.types import Chunk, Index
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller

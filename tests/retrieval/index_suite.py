@@ -1,5 +1,6 @@
 """The conformance suite of the `Index` port: subclass it and give `make_index`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from markgraph.errors import DeniedError
 from markgraph.retrieval.types import Chunk, Index
 from markgraph.security.caller import Caller
+from markgraph.security.permissions import Permissions
 
 ANNA = Caller("anna", ("reader",), groups=("legal",))
 BEN = Caller("ben", ("reader",))
@@ -46,6 +48,9 @@ class IndexSuite:
             heading=("Terms", "Payment"),
             page=3,
             readers=("g:legal", "u:ben"),
+            classification=0,
+            before="b" * 32,
+            after="a" * 32,
             metadata={"regulation": "GDPR"},
         )
         index.add([whole])
@@ -91,6 +96,60 @@ class IndexSuite:
         index.add([chunk("payment", "u:ben")])
         assert found(index, "payment", ANNA) == set()
         assert found(index, "payment", BEN) == {"payment"}
+
+    def test_hides_what_a_caller_is_not_cleared_for(self, index: Index) -> None:
+        index.add(
+            [
+                replace(chunk(f"payment {level}", source=str(level)), classification=level)
+                for level in range(4)
+            ]
+        )
+        assert found(index, "payment", ANNA) == {"payment 0"}
+        cleared = Caller("anna", ("reader",), clearance=2)
+        assert found(index, "payment", cleared) == {"payment 0", "payment 1", "payment 2"}
+
+    def test_changed_permissions_hold_from_the_next_search_on(self, index: Index) -> None:
+        kept, changed = chunk("payment kept", "g:legal"), chunk("payment changed", "g:legal", source="b")
+        index.add([kept, changed])
+        assert found(index, "payment", ANNA) == {"payment kept", "payment changed"}
+        index.permit([changed.id, "unknown"], Permissions("default", ("u:ben",), 0))
+        assert found(index, "payment", ANNA) == {"payment kept"}
+        assert found(index, "payment", BEN) == {"payment changed"}
+        index.permit([changed.id], Permissions("default", (), 0))
+        assert found(index, "payment", BEN) == set()
+        index.permit([changed.id], Permissions("default", ("public",), 1))
+        assert found(index, "payment", BEN) == set()
+        index.permit([changed.id], Permissions("default", ("public",), 0))
+        assert found(index, "payment", BEN) == {"payment changed"}
+
+    def test_a_chunk_stays_with_its_tenant(self, index: Index) -> None:
+        index.add([chunk("payment")])
+        with pytest.raises(ValueError, match="belongs to tenant 'default'"):
+            index.permit([chunk("payment").id], Permissions("other", ("public",), 0))
+        assert found(index, "payment", OTHER_TENANT) == set()
+
+    def test_gets_by_id_what_a_caller_may_read_in_the_order_asked(self, index: Index) -> None:
+        mine, public = chunk("mine", "g:legal"), chunk("public", source="b")
+        foreign = chunk("foreign", "public", source="c", tenant="other")
+        secret = replace(chunk("secret", source="d"), classification=1)
+        index.add([mine, public, foreign, secret])
+        ids = [public.id, "unknown", secret.id, foreign.id, mine.id]
+        assert index.get(ids, ANNA) == [public, mine]
+        assert index.get(ids, BEN) == [public]
+        assert index.get(ids, OTHER_TENANT) == [foreign]
+        assert index.get([], ANNA) == []
+        with pytest.raises(DeniedError):
+            index.get(ids, Caller())
+
+    def test_scans_every_chunk_in_pages(self, index: Index) -> None:
+        assert index.scan() == []
+        chunks = [chunk(f"text {n}", "u:ben", source=str(n), tenant="ab"[n % 2]) for n in range(7)]
+        index.add(chunks)
+        seen: list[Chunk] = []
+        while page := index.scan(seen[-1].id if seen else "", limit=3):
+            assert len(page) <= 3
+            seen += page
+        assert seen == sorted(chunks, key=lambda each: each.id)
 
     def test_adding_twice_changes_nothing(self, index: Index) -> None:
         for _ in range(2):

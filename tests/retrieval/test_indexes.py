@@ -12,7 +12,7 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 
 from markgraph.errors import ConfigError, StorageError
 from markgraph.models.embed import HashEmbeddings
-from markgraph.retrieval.dense import ChromaIndex
+from markgraph.retrieval.chroma import ChromaIndex
 from markgraph.retrieval.hybrid import HybridIndex
 from markgraph.retrieval.types import Chunk, Index
 from markgraph.retrieval.words import WordsIndex

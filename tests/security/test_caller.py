@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from markgraph.errors import ConfigError, DeniedError, UsageError
-from markgraph.security.caller import Caller, cache_scope_of, may_read, readers_of, thread_key
+from markgraph.security.caller import Caller, cache_scope_of, readers_of, thread_key
 from markgraph.security.doors import LocalDoor, is_loopback
+from markgraph.security.permissions import Permissions, may_read
 
 ME = Caller("me", ("reader",), groups=("legal",))
 
@@ -20,12 +21,19 @@ def test_nobody_has_no_readers() -> None:
 
 
 def test_may_read_needs_the_tenant_and_an_atom() -> None:
-    assert may_read(ME, "default", ("g:legal",))
-    assert may_read(ME, "default", ("u:me",))
-    assert may_read(ME, "default", ("public",))
-    assert not may_read(ME, "other", ("public",))
-    assert not may_read(ME, "default", ("g:sales", "u:you"))
-    assert not may_read(ME, "default", ())
+    assert may_read(ME, Permissions("default", ("g:legal",)))
+    assert may_read(ME, Permissions("default", ("u:me",)))
+    assert may_read(ME, Permissions("default", ("public",)))
+    assert not may_read(ME, Permissions("other", ("public",)))
+    assert not may_read(ME, Permissions("default", ("g:sales", "u:you")))
+    assert not may_read(ME, Permissions("default", ()))
+
+
+def test_may_read_needs_the_clearance_as_well_as_an_atom() -> None:
+    cleared = Caller("me", ("reader",), clearance=2)
+    assert may_read(cleared, Permissions("default", ("public",), 2))
+    assert not may_read(cleared, Permissions("default", ("public",), 3))
+    assert not may_read(ME, Permissions("default", ("u:me",), 1))
 
 
 def test_lists_from_config_become_tuples() -> None:

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from markgraph.documents.types import Document, Heading
 from markgraph.errors import ConfigError
-from markgraph.retrieval.chunk import Chunker
-from markgraph.retrieval.types import Document, Heading
+from markgraph.ingestion.chunk import Chunker
 
 ARTICLE = (
     "Notification of a breach 1. In the case of a breach, the controller shall notify the authority under "

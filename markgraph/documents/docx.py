@@ -15,10 +15,10 @@ import docx
 from docx.enum.style import WD_STYLE_TYPE
 from docx.oxml.ns import qn
 
+from markgraph.documents.headings import first_title
+from markgraph.documents.text import Block, assemble, clean, stem
+from markgraph.documents.types import Document
 from markgraph.errors import DocumentError
-from markgraph.retrieval.load_headings import first_title
-from markgraph.retrieval.load_text import Block, assemble, clean, stem
-from markgraph.retrieval.types import Document
 
 _MOST_BYTES = 2**30
 _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from markgraph.documents.docx import read_docx
+from markgraph.documents.headings import line_headings
+from markgraph.documents.html import read_html
+from markgraph.documents.pdf import read_pdf
+from markgraph.documents.text import read_markdown, read_text
+from markgraph.documents.types import Document
 from markgraph.errors import DocumentError
-from markgraph.retrieval.load_headings import line_headings
-from markgraph.retrieval.load_html import read_html
-from markgraph.retrieval.load_office import read_docx
-from markgraph.retrieval.load_pdf import read_pdf
-from markgraph.retrieval.load_text import read_markdown, read_text
-from markgraph.retrieval.types import Document
 
 _READERS: dict[str, Callable[[bytes, str], Document]] = {
     ".docx": read_docx,

@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 
 from bs4.dammit import EncodingDetector, UnicodeDammit
 
+from markgraph.documents.headings import first_title, markdown_headings
+from markgraph.documents.types import Document, Heading
 from markgraph.errors import DocumentError
-from markgraph.retrieval.load_headings import first_title, markdown_headings
-from markgraph.retrieval.types import Document, Heading
 
 _LINE_END = re.compile("\r\n|[\r\f\v\x1c-\x1e\x85\u2028\u2029]")
 # Nobody sees these, yet a model reads them: soft hyphens and zero-width spaces split words, direction

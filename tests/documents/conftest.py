@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from markgraph.retrieval.load import load
-from markgraph.retrieval.types import Document
+from markgraph.documents.load import load
+from markgraph.documents.types import Document
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import zipfile
 import docx
 import pytest
 
+from markgraph.documents.types import Heading
 from markgraph.errors import DocumentError
-from markgraph.retrieval.types import Heading
 
 
 def save(document: docx.document.Document) -> bytes:

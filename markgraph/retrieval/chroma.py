@@ -13,13 +13,16 @@ import numpy as np
 
 from markgraph.errors import ConfigError, StorageError
 from markgraph.retrieval.storage import storage_errors
-from markgraph.retrieval.types import Chunk, Hit
-from markgraph.security.caller import Caller, may_read, readers_of
+from markgraph.retrieval.types import Chunk, Hit, permitted_as
+from markgraph.security.caller import Caller, readers_of
+from markgraph.security.permissions import Permissions, may_read
 
 if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection
 
 COLLECTION = "chunks"
+NOBODY = "nobody"
+"""An atom that nobody holds: Chroma refuses empty lists."""
 BATCH = 256
 """Chunks a write; Chroma's own limit is a few thousand."""
 
@@ -77,6 +80,29 @@ class ChromaIndex:
             for begin in range(0, len(ids), BATCH):
                 self._collection.delete(ids=list(ids[begin : begin + BATCH]))
 
+    def permit(self, ids: Sequence[str], permissions: Permissions) -> None:
+        """Change who may read the chunks with these ids, from the next search on; unknown ids are ignored."""
+        changed = [permitted_as(chunk, permissions) for chunk in self._stored(ids)]
+        with storage_errors(self.path), self._lock:
+            for begin in range(0, len(changed), BATCH):
+                batch = changed[begin : begin + BATCH]
+                self._collection.update(
+                    ids=[chunk.id for chunk in batch], metadatas=[_to_metadata(chunk) for chunk in batch]
+                )
+
+    def get(self, ids: Sequence[str], caller: Caller) -> list[Chunk]:
+        """Return those of the chunks with these ids that `caller` may read, in the order of `ids`."""
+        readers_of(caller)  # nobody is refused, found or not
+        return [chunk for chunk in self._stored(ids) if may_read(caller, chunk.permissions)]
+
+    def scan(self, after: str = "", limit: int = 1000) -> list[Chunk]:
+        """Return the next chunks in the order of their ids, whoever may read them."""
+        if not self.path.exists():
+            return []
+        with storage_errors(self.path), self._lock:
+            ids = sorted(id_ for id_ in self._collection.get(include=[])["ids"] if id_ > after)
+        return self._stored(ids[:limit])
+
     def search(self, query: str, caller: Caller, k: int) -> list[Hit]:
         """Return at most `k` chunks that `caller` may read, nearest first; the score is the cosine."""
         where = permitted(caller)
@@ -96,7 +122,7 @@ class ChromaIndex:
             strict=True,
         )
         hits = [Hit(_to_chunk(text, metadata), 1.0 - distance) for text, metadata, distance in rows]
-        return [hit for hit in hits if may_read(caller, hit.chunk.tenant, hit.chunk.readers)]
+        return [hit for hit in hits if may_read(caller, hit.chunk.permissions)]
 
     def __len__(self) -> int:
         """Return how many chunks are stored, readable or not."""
@@ -104,6 +130,20 @@ class ChromaIndex:
             return 0
         with storage_errors(self.path), self._lock:
             return self._collection.count()
+
+    def _stored(self, ids: Sequence[str]) -> list[Chunk]:
+        """Return the chunks with these ids, in their order, whoever may read them."""
+        if not ids or not self.path.exists():
+            return []
+        found: dict[str, Chunk] = {}
+        with storage_errors(self.path), self._lock:
+            for begin in range(0, len(ids), BATCH):
+                rows = self._collection.get(
+                    list(dict.fromkeys(ids[begin : begin + BATCH])), include=["documents", "metadatas"]
+                )
+                pairs = zip(rows["ids"], rows["documents"] or [], rows["metadatas"] or [], strict=True)
+                found |= {id_: _to_chunk(text, metadata) for id_, text, metadata in pairs}
+        return [found[id_] for id_ in ids if id_ in found]
 
     def _add(self, chunks: Sequence[Chunk]) -> None:
         vectors = self.embedder.embed_documents([_embedded_text(chunk) for chunk in chunks])
@@ -168,7 +208,8 @@ def permitted(caller: Caller) -> dict[str, Any]:
         DeniedError: when the caller is nobody.
     """
     readers = [{"readers": {"$contains": atom}} for atom in readers_of(caller)]
-    return {"$and": [{"tenant": caller.tenant}, {"$or": readers}]}
+    cleared = {"classification": {"$lte": caller.clearance}}
+    return {"$and": [{"tenant": caller.tenant}, cleared, {"$or": readers}]}
 
 
 def _vector(values: Sequence[float]) -> "np.ndarray":
@@ -189,9 +230,11 @@ def _to_metadata(chunk: Chunk) -> dict[str, Any]:
         "tenant": chunk.tenant,
         "heading": json.dumps(chunk.heading),
         "page_breaks": json.dumps(chunk.page_breaks),
+        "classification": chunk.classification,
+        "before": chunk.before,
+        "after": chunk.after,
         "metadata": json.dumps(chunk.metadata),
-        # Chroma refuses empty lists; an atom that nobody holds keeps the field positive.
-        "readers": list(chunk.readers) or ["nobody"],
+        "readers": list(chunk.readers) or [NOBODY],
     }
     return described | ({"page": chunk.page} if chunk.page is not None else {})
 
@@ -207,6 +250,9 @@ def _to_chunk(text: str, metadata: Mapping[str, Any]) -> Chunk:
         page=metadata.get("page"),
         page_breaks=tuple(json.loads(metadata["page_breaks"])),
         tenant=metadata["tenant"],
-        readers=tuple(metadata["readers"]),
+        readers=tuple(atom for atom in metadata["readers"] if atom != NOBODY),
+        classification=metadata["classification"],
+        before=metadata["before"],
+        after=metadata["after"],
         metadata=json.loads(metadata["metadata"]),
     )

@@ -8,8 +8,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from markgraph.documents.types import Document, Heading
 from markgraph.errors import ConfigError
-from markgraph.retrieval.types import Chunk, Document, Heading
+from markgraph.retrieval.types import Chunk
 from markgraph.text import sentences
 
 _NUMBERED_LINE = re.compile(r"\n[ \t]*(?=(?:\d{1,3}\.)+(?:\d{1,3})?[ \t])")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from markgraph.errors import DocumentError, UsageError
-from markgraph.retrieval.corpora import Corpus, EuLaw, Folder
+from markgraph.ingestion.corpora import Corpus, EuLaw, Folder
 
 ARTICLES = [
     (33, "Notification of a personal data breach 1. In the case of a breach, the controller shall notify."),

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, Tag, XMLParsedAsHTMLWarning
 from bs4.element import NavigableString, PreformattedString
 
-from markgraph.retrieval.load_headings import first_title
-from markgraph.retrieval.load_text import Block, assemble, clean, decode, stem
-from markgraph.retrieval.types import Document
+from markgraph.documents.headings import first_title
+from markgraph.documents.text import Block, assemble, clean, decode, stem
+from markgraph.documents.types import Document
 
 _DROPPED = frozenset({"head", "nav", "noscript", "script", "style", "template"})
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pypdf
 import pytest
 
+from markgraph.documents.load import SUFFIXES, load
+from markgraph.documents.types import Document, Heading
 from markgraph.errors import DocumentError
-from markgraph.retrieval.chunk import Chunker
-from markgraph.retrieval.load import SUFFIXES, load
-from markgraph.retrieval.types import Document, Heading
+from markgraph.ingestion.chunk import Chunker
 
 
 def write_pdf(*pages: str, info: str = "") -> bytes:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
+from markgraph.documents.load import SUFFIXES, load
+from markgraph.documents.text import clean
+from markgraph.documents.types import Document, Heading
 from markgraph.errors import DocumentError, EmptyCorpusError, UsageError
-from markgraph.retrieval.load import SUFFIXES, load
-from markgraph.retrieval.load_text import clean
-from markgraph.retrieval.types import Document, Heading
 
 
 @dataclass(frozen=True)

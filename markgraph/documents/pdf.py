@@ -9,9 +9,9 @@ import warnings
 from langchain_core.documents import Document as Page
 from langchain_core.documents.base import Blob
 
+from markgraph.documents.text import clean, stem
+from markgraph.documents.types import Document
 from markgraph.errors import DocumentError
-from markgraph.retrieval.load_text import clean, stem
-from markgraph.retrieval.types import Document
 
 _GAP = "\n\n"
 # What programs write in place of a title: their own name, the name of the file.

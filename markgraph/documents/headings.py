@@ -5,7 +5,7 @@ Does NOT know Setext headings (a line underlined with `===`).
 
 import re
 
-from markgraph.retrieval.types import Heading
+from markgraph.documents.types import Heading
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _ATX = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*")

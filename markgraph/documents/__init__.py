@@ -1,0 +1,1 @@
+"""Files into text: one module per format."""

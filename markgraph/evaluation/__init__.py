@@ -1,0 +1,1 @@
+"""Scores of retrieval and answers over data sets, with their uncertainty."""

@@ -1,0 +1,50 @@
+"""Who may read a document: its tenant, its readers, and its classification, all three at once."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markgraph.errors import ConfigError
+from markgraph.security.caller import PUBLIC, Caller, readers_of
+
+
+@dataclass(frozen=True)
+class Permissions:
+    """Who may read something: callers of its tenant who hold a reader atom and are cleared for it."""
+
+    tenant: str = "default"
+    readers: tuple[str, ...] = ()
+    """Reader atoms (`public`, `u:SUBJECT`, `g:GROUP`); empty means nobody."""
+    classification: int = 0
+    """Level in `CLASSIFICATIONS`."""
+
+
+def may_read(caller: Caller, permissions: Permissions) -> bool:
+    """Tell whether `caller` may read what has these permissions.
+
+    Raises:
+        DeniedError: the caller is nobody.
+    """
+    held = readers_of(caller)
+    return (
+        caller.tenant == permissions.tenant
+        and permissions.classification <= caller.clearance
+        and not set(held).isdisjoint(permissions.readers)
+    )
+
+
+def check_readers(readers: Sequence[str]) -> tuple[str, ...]:
+    """Return `readers` if each is an atom: `public`, `u:SUBJECT`, or `g:GROUP`.
+
+    Raises:
+        ConfigError: one is not, or there are none: nobody could find the documents.
+    """
+    atoms = [readers] if isinstance(readers, str) else list(readers)
+    wrong = [atom for atom in atoms if atom != PUBLIC and not re.fullmatch(r"[ug]:\S.*", str(atom))]
+    if wrong or not atoms or isinstance(readers, str):
+        got = wrong[0] if wrong else readers
+        raise ConfigError(
+            f"readers is a list of who may read; got {got!r}. Allowed: public, g:GROUP, u:SUBJECT, "
+            "for example readers=[g:legal,u:ada]."
+        )
+    return tuple(atoms)
