@@ -1,16 +1,20 @@
 """Reads HTML: what a reader sees, as lines, with headings, list marks and table rows.
 
-Does NOT run scripts or style sheets, and numbers ordered lists by 1, 2, 3 whatever their `type`.
+A row that holds headings or other rows lays out the page: what is in its cells stands as in the page. Does
+NOT run scripts or style sheets; a `style` attribute is only asked what is hidden, and how a list is counted.
 """
 
 import re
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, Tag, XMLParsedAsHTMLWarning
 from bs4.element import NavigableString, PreformattedString
 
 from markgraph.documents.headings import first_title
+from markgraph.documents.numerals import letters, roman
+from markgraph.documents.tables import BAR, Cell, grid
 from markgraph.documents.text import Block, assemble, clean, decode, stem
 from markgraph.documents.types import Document
 
@@ -18,6 +22,14 @@ _DROPPED = frozenset({"head", "nav", "noscript", "script", "style", "template"})
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _LEVELS = {f"h{level}": level for level in range(1, 7)}
 _TIGHT = frozenset({"dd", "li", "tr"})
+_WHOLE = re.compile(r"-?[0-9]{1,9}")
+_COUNTED = re.compile(r"list-style(?:-type)?\s*:[^;]*\b((?:lower|upper)-(?:alpha|latin|roman))", re.IGNORECASE)
+_NUMERALS: dict[str, Callable[[int], str]] = {
+    **dict.fromkeys(("a", "lower-alpha", "lower-latin"), letters),
+    **dict.fromkeys(("A", "upper-alpha", "upper-latin"), lambda number: letters(number).upper()),
+    **dict.fromkeys(("i", "lower-roman"), roman),
+    **dict.fromkeys(("I", "upper-roman"), lambda number: roman(number).upper()),
+}
 _BLOCKS = frozenset(
     re.findall(
         r"\w+",
@@ -53,23 +65,43 @@ def _prune(soup: BeautifulSoup) -> None:
         tag.decompose()
     for listing in soup.find_all(["ol", "ul"]):
         _mark(listing)
+    tables: dict[int, list[Tag]] = {}
     for row in soup.find_all("tr"):
-        if row.find(["tr", *_LEVELS]):  # the table only lays out the page
-            continue
-        texts = [
-            _squeeze(" ".join(block.text for block in _blocks(cell))) for cell in row.find_all(["td", "th"])
-        ]
-        row.string = " | ".join(texts) if any(texts) else ""
+        tables.setdefault(id(row.find_parent("table")), []).append(row)
+    for rows in tables.values():
+        _lay_out([row for row in rows if not row.find(["tr", *_LEVELS])])
+
+
+def _lay_out(rows: list[Tag]) -> None:
+    """Put the cells of each row of a table in its place, as one line."""
+    cells = [[_cell(cell) for cell in row.find_all(["td", "th"])] for row in rows]
+    for row, texts in zip(rows, grid(cells), strict=True):
+        row.string = BAR.join(texts)
+
+
+def _cell(cell: Tag) -> Cell:
+    text = " ".join(block.text for block in _blocks(cell))
+    return Cell(text, _count(cell, "colspan"), _count(cell, "rowspan") or sys.maxsize)
+
+
+def _count(tag: Tag, name: str, default: int = 1) -> int:
+    """Return a whole number that an attribute of `tag` holds."""
+    value = str(tag.get(name) or "").strip()
+    return int(value) if _WHOLE.fullmatch(value) else default
 
 
 def _mark(listing: Tag) -> None:
     """Put a number or a dash before the text of each item."""
-    start = str(listing.get("start") or "1")
-    first = int(start) if re.fullmatch(r"[0-9]{1,9}", start) else 1
-    for number, item in enumerate(listing.find_all("li", recursive=False), start=first):
+    number = _count(listing, "start")
+    style = _COUNTED.search(str(listing.get("style") or ""))
+    numeral = _NUMERALS.get(style[1].lower() if style else str(listing.get("type")), str)
+    for item in listing.find_all("li", recursive=False):
+        number = _count(item, "value", number)
         text = next((string for string in item.strings if string.strip()), None)
         if text is not None:
-            text.replace_with(f"{number}. {text.lstrip()}" if listing.name == "ol" else f"- {text.lstrip()}")
+            mark = f"{numeral(number)}. " if listing.name == "ol" else "- "
+            text.replace_with(mark + text.lstrip())
+        number += 1
 
 
 def _is_unseen(tag: Tag) -> bool:
@@ -106,6 +138,8 @@ def _blocks(root: Tag) -> Iterator[Block]:
 
 
 def _block(owner: Tag, words: str) -> Block:
+    if owner.name == "tr":
+        return Block(words, tight=True, table=owner.find_parent("table") or owner)
     text = words if owner.name == "pre" else "\n".join(map(_squeeze, words.strip().split("\n")))
     around = owner.parent.name if owner.parent else ""
     return Block(text, _LEVELS.get(owner.name, 0), tight=not _TIGHT.isdisjoint({owner.name, around}))

@@ -4,7 +4,7 @@ import codecs
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from bs4.dammit import EncodingDetector, UnicodeDammit
@@ -13,6 +13,7 @@ from markgraph.documents.headings import first_title, markdown_headings
 from markgraph.documents.types import Document, Heading
 from markgraph.errors import DocumentError
 
+_GAP = "\n\n"
 _LINE_END = re.compile("\r\n|[\r\f\v\x1c-\x1e\x85\u2028\u2029]")
 # Nobody sees these, yet a model reads them: soft hyphens and zero-width spaces split words, direction
 # overrides and tag characters (U+E0000) hide instructions. Joiners and plain direction marks stay, since
@@ -37,6 +38,8 @@ class Block:
     """1 or more for a heading, 0 for none."""
     tight: bool = False
     """Whether only a line end, not an empty line, parts it from the block before: table rows, list items."""
+    table: object = None
+    """The table that it is a row of. Its empty cells at both ends stay, and an empty line parts two tables."""
 
 
 def read_text(data: bytes, source: str) -> Document:
@@ -104,17 +107,36 @@ def assemble(blocks: Iterable[Block]) -> tuple[str, tuple[Heading, ...]]:
     """Join cleaned `blocks` into one text, and return it with the headings among them."""
     parts: list[str] = []
     headings = []
-    offset = 0
+    offset, table = 0, None
     for block in blocks:
-        text = clean(block.text).strip()
-        if not text:
+        text = clean(block.text)
+        if not text.strip():
             continue
-        gap = ("\n" if block.tight else "\n\n") if parts else ""
+        text = text.strip() if block.table is None else text.strip("\n")
+        is_tight = block.tight and (table is None or table is block.table or block.table is None)
+        gap = ("\n" if is_tight else "\n\n") if parts else ""
         if block.level and len(text) <= _LONGEST_HEADING:
             headings.append(Heading(offset + len(gap), block.level, " ".join(text.split())))
         parts += [gap, text]
         offset += len(gap) + len(text)
+        table = block.table
     return "".join(parts), tuple(headings)
+
+
+def join(
+    parts: Iterable[tuple[str, tuple[Heading, ...]]],
+) -> tuple[str, tuple[Heading, ...], tuple[int, ...]]:
+    """Join texts by an empty line; return the text, its headings, and the offset at which each part begins."""
+    texts: list[str] = []
+    headings: list[Heading] = []
+    offsets: list[int] = []
+    offset = 0
+    for text, found in parts:
+        headings += [replace(heading, offset=offset + heading.offset) for heading in found]
+        texts.append(text)
+        offsets.append(offset)
+        offset += len(text) + len(_GAP)
+    return _GAP.join(texts), tuple(headings), tuple(offsets)
 
 
 def _too_few_to_detect(data: bytes) -> bool:

@@ -25,7 +25,7 @@ def test_docx_is_read_in_order_with_headings_and_rows(read):
     table.cell(1, 0).merge(table.cell(1, 1))
     word.add_paragraph("After the table.")
     document = read("a.docx", save(word))
-    assert document.text == "Contract\n\nTerm\na | b | c\n1 2 | 3\n\nAfter the table."
+    assert document.text == "Contract\n\nTerm\na | b | c\n1 2 |  | 3\n\nAfter the table."
     assert document.headings == (Heading(0, 1, "Contract"), Heading(10, 2, "Term"))
     assert document.title == "Contract"
 
