@@ -23,7 +23,9 @@ _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECAS
 _LEVELS = {f"h{level}": level for level in range(1, 7)}
 _TIGHT = frozenset({"dd", "li", "tr"})
 _WHOLE = re.compile(r"-?[0-9]{1,9}")
-_COUNTED = re.compile(r"list-style(?:-type)?\s*:[^;]*\b((?:lower|upper)-(?:alpha|latin|roman))", re.IGNORECASE)
+_COUNTED = re.compile(
+    r"list-style(?:-type)?\s*:[^;]*\b((?:lower|upper)-(?:alpha|latin|roman))", re.IGNORECASE
+)
 _NUMERALS: dict[str, Callable[[int], str]] = {
     **dict.fromkeys(("a", "lower-alpha", "lower-latin"), letters),
     **dict.fromkeys(("A", "upper-alpha", "upper-latin"), lambda number: letters(number).upper()),

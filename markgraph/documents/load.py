@@ -5,26 +5,39 @@ Does NOT do OCR, and fetches nothing: what a document only links to is left out.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from markgraph.documents.docx import read_docx
 from markgraph.documents.headings import line_headings
 from markgraph.documents.html import read_html
+from markgraph.documents.mail import read_mail
 from markgraph.documents.pdf import read_pdf
+from markgraph.documents.pptx import read_pptx
+from markgraph.documents.tables import read_csv
 from markgraph.documents.text import read_markdown, read_text
 from markgraph.documents.types import Document
+from markgraph.documents.xlsx import read_xlsx
+from markgraph.documents.xml import read_xml
 from markgraph.errors import DocumentError
 
 _READERS: dict[str, Callable[[bytes, str], Document]] = {
+    ".csv": read_csv,
     ".docx": read_docx,
     ".htm": read_html,
     ".html": read_html,
     ".markdown": read_markdown,
     ".md": read_markdown,
     ".pdf": read_pdf,
+    ".pptx": read_pptx,
+    ".tsv": read_csv,
     ".txt": read_text,
+    ".xlsm": read_xlsx,
+    ".xlsx": read_xlsx,
+    ".xml": read_xml,
 }
-SUFFIXES = tuple(_READERS)
+_READERS[".eml"] = partial(read_mail, readers=_READERS)
+SUFFIXES = tuple(sorted(_READERS))
 """What `load` reads, in lower case and with the dot; a file's own suffix may be in capitals."""
 
 

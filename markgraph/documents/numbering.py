@@ -20,7 +20,7 @@ _KINDS = {
     "lowerRoman": roman,
     "upperRoman": lambda number: roman(number).upper(),
     "ordinal": ordinal,
-    "none": lambda number: "",
+    "none": lambda _: "",
 }
 
 
@@ -62,7 +62,7 @@ class Numbering:
         self._begun: set[str] = set()
 
     def count(self, paragraph: Any) -> str | None:
-        """Return what stands before a paragraph, its gap included: `4.2 `, `- `; None where it has no number."""
+        """Return what stands before a paragraph, its gap included: `4.2 `, `- `; None where nothing does."""
         list_id, level = self._place(paragraph)
         found = self._lists.get(list_id)
         if found is None or level not in found.levels:
@@ -108,7 +108,9 @@ def _written(levels: dict[int, _Level], counts: dict[int, int], at: int) -> str:
 
 def _lists(numbering: Any, styles: dict[str, tuple[str, int | None]]) -> dict[str, _List]:
     """Return the lists of `numbering.xml` by their id."""
-    definitions = {each.get(qn("w:abstractNumId")): each for each in numbering.iterchildren(qn("w:abstractNum"))}
+    definitions = {
+        each.get(qn("w:abstractNumId")): each for each in numbering.iterchildren(qn("w:abstractNum"))
+    }
     uses = {each.get(_ID): each for each in numbering.iterchildren(qn("w:num"))}
     lists = {}
     for list_id, use in uses.items():

@@ -8,7 +8,7 @@ _MOST_LETTERS, _LARGEST_ROMAN = 30, 4999
 
 
 def letters(number: int) -> str:
-    """Return a, b, ... z, then aa, bb, ..., as word processors count; digits where there is no such letter."""
+    """Return a, b, ... z, aa, bb, ..., as word processors count; digits where there is no such letter."""
     times, place = divmod(number - 1, 26)
     return chr(ord("a") + place) * (times + 1) if 0 <= times < _MOST_LETTERS else str(number)
 

@@ -39,7 +39,7 @@ class Block:
     tight: bool = False
     """Whether only a line end, not an empty line, parts it from the block before: table rows, list items."""
     table: object = None
-    """The table that it is a row of. Its empty cells at both ends stay, and an empty line parts two tables."""
+    """The table that it is a row of. Empty cells at its ends stay, and an empty line parts two tables."""
 
 
 def read_text(data: bytes, source: str) -> Document:
@@ -126,7 +126,7 @@ def assemble(blocks: Iterable[Block]) -> tuple[str, tuple[Heading, ...]]:
 def join(
     parts: Iterable[tuple[str, tuple[Heading, ...]]],
 ) -> tuple[str, tuple[Heading, ...], tuple[int, ...]]:
-    """Join texts by an empty line; return the text, its headings, and the offset at which each part begins."""
+    """Join texts by an empty line; return the text, its headings, and the offset where each part begins."""
     texts: list[str] = []
     headings: list[Heading] = []
     offsets: list[int] = []
