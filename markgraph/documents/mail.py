@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from email import message_from_bytes
 from email.errors import MessageError
-from email.message import EmailMessage
+from email.message import MIMEPart
 from email.policy import default
 from pathlib import PurePosixPath
 
@@ -68,7 +68,7 @@ class _Reading:
     characters: int = 0
     unread: int = 0
 
-    def message(self, message: EmailMessage, depth: int = 0) -> Iterator[_Part]:
+    def message(self, message: MIMEPart, depth: int = 0) -> Iterator[_Part]:
         """Yield the headers, then each text and each attachment in order."""
         fields = _fields(message)
         head = [Block(fields.pop("Subject", ""), level=1)] if depth == 0 else []
@@ -76,14 +76,14 @@ class _Reading:
         for part in _parts(message):
             yield self._text(part, depth) if _is_text(part) else self._attachment(part, depth)
 
-    def _text(self, part: EmailMessage, depth: int) -> _Part:
+    def _text(self, part: MIMEPart, depth: int) -> _Part:
         text = _decoded(part)
         if part.get_content_type() == _PLAIN:
             return self._counted(clean(text).strip("\n"), (), 0)
         page = read_html(codecs.BOM_UTF8 + text.encode("utf-8", "replace"), "its text")
         return self._counted(page.text, page.headings, 2 * depth + 1)
 
-    def _attachment(self, part: EmailMessage, depth: int) -> _Part:
+    def _attachment(self, part: MIMEPart, depth: int) -> _Part:
         """Read an attachment below a heading that names it."""
         self.attachments += 1
         if self.attachments > _MOST_ATTACHMENTS:
@@ -98,7 +98,7 @@ class _Reading:
         text, headings, _ = join([heading, *content])
         return text, headings
 
-    def _content(self, part: EmailMessage, name: str, depth: int) -> Iterator[_Part]:
+    def _content(self, part: MIMEPart, name: str, depth: int) -> Iterator[_Part]:
         """Yield the texts of an attachment.
 
         Raises:
@@ -128,12 +128,12 @@ class _Reading:
         return text, tuple(replace(each, level=each.level + depth) for each in headings)
 
 
-def _fields(message: EmailMessage) -> dict[str, str]:
+def _fields(message: MIMEPart) -> dict[str, str]:
     """Return the headers that people see, by name, where they hold something."""
     return {name: value for name in _HEADERS if (value := _header(message, name))}
 
 
-def _header(message: EmailMessage, name: str) -> str:
+def _header(message: MIMEPart, name: str) -> str:
     try:
         values = message.get_all(name, [])
     except Exception:  # Python's parser of addresses and dates fails on some that are malformed
@@ -141,7 +141,7 @@ def _header(message: EmailMessage, name: str) -> str:
     return _squeezed(", ".join(map(str, values)))
 
 
-def _parts(message: EmailMessage) -> Iterator[EmailMessage]:
+def _parts(message: MIMEPart) -> Iterator[MIMEPart]:
     """Yield texts and attachments in order: of several forms of a text one, and no picture within a text."""
     if message.get_content_maintype() != "multipart" or not message.is_multipart():
         yield message
@@ -158,38 +158,38 @@ def _parts(message: EmailMessage) -> Iterator[EmailMessage]:
             yield from parts
 
 
-def _is_text(part: EmailMessage) -> bool:
+def _is_text(part: MIMEPart) -> bool:
     """Tell whether a part is text that stands in the message itself."""
     return part.get_content_type() in (_PLAIN, _HTML) and not part.is_attachment() and not part.get_filename()
 
 
-def _is_picture(part: EmailMessage) -> bool:
+def _is_picture(part: MIMEPart) -> bool:
     return part.get_content_maintype() == "image" and not part.is_attachment()
 
 
-def _inner(part: EmailMessage) -> EmailMessage:
+def _inner(part: MIMEPart) -> MIMEPart:
     """Return the message that is attached, as it is or as a file."""
     if part.get_content_type() != _MESSAGE:
         return message_from_bytes(_payload(part), policy=default)
     inner = part.get_payload(0)
-    if not isinstance(inner, EmailMessage):
+    if not isinstance(inner, MIMEPart):
         raise MessageError("an attached message is damaged")
     return inner
 
 
-def _name(part: EmailMessage) -> str:
+def _name(part: MIMEPart) -> str:
     """Return what an attachment is called: its file, the subject of a message, at worst its type."""
     is_message = part.get_content_type() == _MESSAGE
     subject = _header(_inner(part), "Subject") if is_message else ""
     return _squeezed(part.get_filename() or subject or part.get_content_type())
 
 
-def _payload(part: EmailMessage) -> bytes:
+def _payload(part: MIMEPart) -> bytes:
     data = part.get_payload(decode=True)
     return data if isinstance(data, bytes) else b""
 
 
-def _decoded(part: EmailMessage) -> str:
+def _decoded(part: MIMEPart) -> str:
     """Return the text of a part, in the encoding that it names, else as a file is decoded."""
     data = _payload(part)
     try:

@@ -4,6 +4,7 @@ Writes formats that it does not know, as Chinese counting or `one, two`, in digi
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from markgraph.documents.numerals import letters, ordinal, roman
 
 _ID, _LEVEL, _NUMBER, _VALUE = qn("w:numId"), qn("w:ilvl"), qn("w:numPr"), qn("w:val")
 _PLACE = re.compile(r"%([1-9])")
-_KINDS = {
+_KINDS: dict[str, Callable[[int], str]] = {
     "decimalZero": "{:02}".format,
     "lowerLetter": letters,
     "upperLetter": lambda number: letters(number).upper(),

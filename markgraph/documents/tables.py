@@ -57,14 +57,14 @@ def row_blocks(rows: Iterable[Sequence[Cell]], table: object) -> Iterator[Block]
 
 
 def read_csv(data: bytes, source: str) -> Document:
-    """Read values parted by commas, semicolons, tabs or bars, whichever its first line has most of.
+    """Read values parted by what its first line has most of: commas, semicolons, tabs, bars. TSV has tabs.
 
     Raises:
         DocumentError: when it is not text, or a quotation mark is never closed.
     """
     markup = decode(data, source)
     first = next((line for line in markup.splitlines() if line.strip()), "")
-    delimiter = max(_DELIMITERS, key=first.count)
+    delimiter = "\t" if source.lower().endswith(".tsv") else max(_DELIMITERS, key=first.count)
     try:
         rows = [
             [Cell(clean(value)) for value in row]

@@ -1,9 +1,14 @@
 import contextlib
 import io
+import re
 import zipfile
 
 import docx
 import pytest
+from docx.opc.packuri import PackURI
+from docx.opc.part import Part
+from docx.oxml import parse_xml
+from docx.oxml.ns import nsdecls, qn
 
 from markgraph.documents.types import Heading
 from markgraph.errors import DocumentError
@@ -105,3 +110,67 @@ def test_refuses_a_docx_that_unpacks_to_more_than_memory_holds(read):
             part.write(bytes(2**20))
     with pytest.raises(DocumentError, match="it unpacks to 1074790400 bytes"):
         read("a.docx", out.getvalue())
+
+
+def with_notes(word: docx.document.Document) -> bytes:
+    """Return a saved document in which `[f1]` and `[e1]` became references to notes of that id."""
+    types = {"f": "footnote", "e": "endnote"}
+    for paragraph in word.element.iter(qn("w:p")):
+        for run in list(paragraph.iter(qn("w:r"))):
+            if match := re.fullmatch(r"\[([fe])(\d+)\]", run.text):
+                run.text = ""
+                run.append(parse_xml(f'<w:{types[match[1]]}Reference {nsdecls("w")} w:id="{match[2]}"/>'))
+    for kind in types.values():
+        notes = "".join(
+            f'<w:{kind} w:id="{id_}"><w:p><w:r><w:{kind}Ref/></w:r>'
+            f"<w:r><w:t> The {kind} {id_}.</w:t></w:r></w:p></w:{kind}>"
+            for id_ in (5, 6)
+        )
+        xml = f'<w:{kind}s {nsdecls("w")}><w:{kind} w:type="separator" w:id="-1"/>{notes}</w:{kind}s>'
+        content = f"application/vnd.openxmlformats-officedocument.wordprocessingml.{kind}s+xml"
+        part = Part(PackURI(f"/word/{kind}s.xml"), content, xml.encode(), word.part.package)
+        word.part.relate_to(part, f"{RELATIONSHIPS}/{kind}s")
+    return save(word)
+
+
+RELATIONSHIPS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+
+
+def test_docx_notes_follow_the_paragraph_that_refers_to_them(read):
+    word = docx.Document()
+    heading = word.add_heading("Rent", level=1)
+    heading.add_run("[f6]")
+    paragraph = word.add_paragraph("Due monthly.")
+    for mark in ("[f5]", "[e5]"):
+        paragraph.add_run(mark)
+    word.add_paragraph("End.")
+    document = read("a.docx", with_notes(word))
+    assert document.text == (
+        "Rent\nNote 1: The footnote 6.\n\nDue monthly. (note 2) (endnote i)\n"
+        "Note 2: The footnote 5.\nEndnote i: The endnote 5.\n\nEnd."
+    )
+    assert [each.title for each in document.headings] == ["Rent"]
+
+
+def test_docx_tables_keep_their_columns_where_cells_are_merged_or_rows_begin_late(read):
+    word = docx.Document()
+    table = word.add_table(rows=3, cols=3)
+    for number, cell in enumerate(table._cells):
+        cell.text = str(number)
+    table.cell(0, 1).merge(table.cell(1, 1))
+    table.cell(2, 1).merge(table.cell(2, 2))
+    late = table.rows[1]._tr
+    late.get_or_add_trPr().append(parse_xml(f'<w:gridBefore {nsdecls("w")} w:val="1"/>'))
+    late.remove(late.tc_lst[0])
+    word.add_table(rows=1, cols=2).cell(0, 0).text = "another"
+    assert read("a.docx", save(word)).text == "0 | 1 4 | 2\n |  | 5\n6 | 7 8 | \n\nanother"
+
+
+def test_docx_table_within_a_cell_stands_in_its_line(read):
+    word = docx.Document()
+    table = word.add_table(rows=1, cols=2)
+    table.cell(0, 0).text = "outer"
+    inner = table.cell(0, 1).add_table(rows=2, cols=2)
+    for cell, text in zip(inner._cells, "abcd", strict=True):
+        cell.text = text
+    assert read("a.docx", save(word)).text == "outer | a, b c, d"

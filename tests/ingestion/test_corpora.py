@@ -138,7 +138,7 @@ def test_a_folder_with_nothing_to_read_is_refused_with_what_is_there(tmp_path):
     for name in ["a.png", "b.PNG", "c.zip", "d"]:
         (tmp_path / name).touch()
     with pytest.raises(
-        UsageError, match=r"it holds 2 \.png, 1 \.zip, 1 \(no suffix\)\.\nExpected some of: \.docx"
+        UsageError, match=r"it holds 2 \.png, 1 \.zip, 1 \(no suffix\)\.\nExpected some of: \.csv, \.docx"
     ):
         Folder(tmp_path).items()
 

@@ -1,0 +1,50 @@
+import pytest
+
+from markgraph.documents.tables import Cell, grid
+from markgraph.errors import DocumentError
+
+
+def test_a_spanned_cells_text_stands_once_and_the_columns_stay_aligned():
+    rows = [
+        [Cell("Region", rows=2), Cell("Sales", columns=2), Cell("Note")],
+        [Cell("2025"), Cell("2026"), Cell("x")],
+        [Cell("North"), Cell("1"), Cell("2"), Cell("y")],
+    ]
+    assert grid(rows) == [
+        ["Region", "Sales", "", "Note"],
+        ["", "2025", "2026", "x"],
+        ["North", "1", "2", "y"],
+    ]
+
+
+def test_empty_rows_and_columns_are_dropped():
+    assert grid(
+        [[Cell("a"), Cell(" "), Cell("b")], [Cell(""), Cell("")], [Cell(""), Cell(""), Cell("c")]]
+    ) == [
+        ["a", "b"],
+        [],
+        ["", "c"],
+    ]
+
+
+def test_a_cell_that_says_it_covers_a_billion_columns_and_rows_costs_no_more_than_its_table():
+    rows = grid([[Cell("a", columns=10**9), Cell("b")], [Cell("c", rows=10**9)], [Cell("d")]])
+    assert rows == [["a", "", "b"], ["c", "", ""], ["", "d", ""]]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_csv_is_read_as_rows_whatever_parts_its_values(read, delimiter):
+    lines = ["Service,Fee", '"Filing', 'a claim",10', "", ",20"]
+    document = read("fees.csv", "\r\n".join(lines).replace(",", delimiter))
+    assert document.text == "Service | Fee\nFiling a claim | 10\n | 20"
+    assert document.title == "fees"
+    assert document.headings == ()
+
+
+def test_tsv_is_read_and_a_comma_in_it_is_text(read):
+    assert read("a.tsv", "a, b\tc\n1\t2").text == "a, b | c\n1 | 2"
+
+
+def test_refuses_csv_with_a_quotation_mark_that_is_never_closed(read):
+    with pytest.raises(DocumentError, match=r"Cannot read docs/a\.csv as CSV \(field larger"):
+        read("a.csv", 'a,b\n"' + "x" * 200_000)
