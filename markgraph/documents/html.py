@@ -21,6 +21,7 @@ from markgraph.documents.types import Document
 _DROPPED = frozenset({"head", "nav", "noscript", "script", "style", "template"})
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _LEVELS = {f"h{level}": level for level in range(1, 7)}
+_SPACE = re.compile(r"\s")
 _TIGHT = frozenset({"dd", "li", "tr"})
 _WHOLE = re.compile(r"-?[0-9]{1,9}")
 _COUNTED = re.compile(
@@ -67,11 +68,12 @@ def _prune(soup: BeautifulSoup) -> None:
         tag.decompose()
     for listing in soup.find_all(["ol", "ul"]):
         _mark(listing)
+    around = {id(tag.find_parent("tr")) for tag in soup.find_all(["tr", *_LEVELS])}
     tables: dict[int, list[Tag]] = {}
     for row in soup.find_all("tr"):
         tables.setdefault(id(row.find_parent("table")), []).append(row)
     for rows in tables.values():
-        _lay_out([row for row in rows if not row.find(["tr", *_LEVELS])])
+        _lay_out([row for row in rows if id(row) not in around])
 
 
 def _lay_out(rows: list[Tag]) -> None:
@@ -125,7 +127,9 @@ def _blocks(root: Tag) -> Iterator[Block]:
                 continue
             holder, piece = node, ""
         elif isinstance(node, NavigableString) and not isinstance(node, PreformattedString):
-            holder, piece = _holder(node, root), _string(node)
+            holder = _holder(node, root)
+            # Line ends count only where the page shows them.
+            piece = str(node) if holder.name == "pre" else _SPACE.sub(" ", node)
             if not piece.strip() and holder is not owner:
                 continue
         else:  # comments, declarations
@@ -150,11 +154,6 @@ def _block(owner: Tag, words: str) -> Block:
 def _holder(node: NavigableString, root: Tag) -> Tag:
     """Return the nearest block around `node`, at most `root`."""
     return next((tag for tag in node.parents if tag is root or tag.name in _BLOCKS), root)
-
-
-def _string(node: NavigableString) -> str:
-    """Return the text of `node`, its line ends kept only where the page shows them."""
-    return str(node) if node.find_parent("pre") else re.sub(r"\s", " ", node)
 
 
 def _squeeze(text: str) -> str:

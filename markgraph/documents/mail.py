@@ -164,7 +164,9 @@ def _is_text(part: MIMEPart) -> bool:
 
 
 def _is_picture(part: MIMEPart) -> bool:
-    return part.get_content_maintype() == "image" and not part.is_attachment()
+    """Tell whether a part is a picture that a text shows; it may call itself an attachment all the same."""
+    shown = "Content-ID" in part or not part.is_attachment()
+    return part.get_content_maintype() == "image" and shown
 
 
 def _inner(part: MIMEPart) -> MIMEPart:

@@ -25,8 +25,8 @@ def test_html_table_within_a_cell_has_rows_of_its_own(read):
     assert document.text == "Fees\na | b\n1 | 2\n\nx | y"
 
 
-def test_html_ten_thousand_tables_within_each_other_are_read(read):
-    assert "end" in read("a.html", "<table><tr><td>x" * 10_000 + "<p>end").text
+def test_html_tables_nested_thousands_deep_are_read(read):
+    assert "end" in read("a.html", "<table><tr><td>x" * 5000 + "<p>end").text
 
 
 def test_html_lists_count_in_the_way_they_are_written(read):
