@@ -22,8 +22,6 @@ from markgraph.text import words
 if TYPE_CHECKING:
     from markgraph.retrieval.ranking import Ranking
 
-SMALL = 1000
-"""So many changes stay in memory, however small the base is."""
 ATTEMPTS = 5
 """How often a search looks for a base that another process replaces under it."""
 
@@ -32,11 +30,11 @@ ATTEMPTS = 5
 class Bm25sIndex(ChunkStore):
     """BM25 as Lucene has it (Kamphuis et al. 2020), with the statistics of what the caller may read only.
 
-    The SQLite file is the truth, and the same that `WordsIndex` reads. Beside it, each tenant has a base: matrices of
-    word frequencies in a folder that never changes, mapped into memory. What was written since is kept in
-    memory by each process, which looks for it before each search. When that is more than `share` of the
-    base, both are merged into a new base, which is then named in the file: a kill at any moment loses
-    nothing but the work on it.
+    The SQLite file is the truth, and the same that `WordsIndex` reads. Beside it, each tenant has a base:
+    a matrix of word frequencies in a folder that never changes, mapped into memory. What was written since
+    is kept in memory by each process, which looks for it before each search. When that is more than `share`
+    of the base, both are merged into a new base, which is then named in the file: a kill at any moment
+    loses nothing but the work on it.
 
     Where Okapi, as `WordsIndex` has it, needs a floor for words in more than half of the chunks, the weight
     of a word in Lucene's variant is never negative.
@@ -44,6 +42,8 @@ class Bm25sIndex(ChunkStore):
 
     share: float = 0.1
     """What part of the base may change before there is a new one."""
+    tail: int = 1000
+    """How many changes don't make a new one, however small it is."""
     _rankings: "dict[str, Ranking]" = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -87,17 +87,16 @@ class Bm25sIndex(ChunkStore):
                 self.compact(tenant)
 
     def _is_due(self, changed: int, size: int) -> bool:
-        return changed > max(SMALL, self.share * size)
+        return changed > max(self.tail, self.share * size)
 
     def _search(self, stems: list[str], caller: Caller, k: int) -> list[Hit]:
         with self._reading() as database:
             ranking = self._ranking(database, caller.tenant)
-            best = ranking.best(stems, caller, k)
-            chunks = stored_at(database, [position for position, _ in best])
+            scores = dict(ranking.best(stems, caller, k))
+            hits = [Hit(chunk, scores[position]) for position, chunk in stored_at(database, list(scores))]
             due = self._is_due(ranking.changed, _base(database, caller.tenant)[2])
         if due:  # a writer was killed, or keeps no base, before it got here
             self.compact(caller.tenant)
-        hits = [Hit(chunk, score) for chunk, (_, score) in zip(chunks, best, strict=True)]
         return [hit for hit in hits if may_read(caller, hit.chunk.permissions)]
 
     def _ranking(self, database: sqlite3.Connection, tenant: str) -> "Ranking":
@@ -127,7 +126,8 @@ class Bm25sIndex(ChunkStore):
             merged.save(folder / base)
         with self._writing() as database:
             row = (tenant, base, change, len(merged) if merged else 0)
-            database.execute("INSERT OR REPLACE INTO bases (tenant, folder, change, size) VALUES (?, ?, ?, ?)", row)
+            insert = "INSERT OR REPLACE INTO bases (tenant, folder, change, size) VALUES (?, ?, ?, ?)"
+            database.execute(insert, row)
             database.execute("DELETE FROM changes WHERE tenant = ? AND change <= ?", (tenant, change))
         for other in folder.iterdir():
             if other.name not in (base, "lock"):

@@ -5,7 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -17,10 +17,10 @@ from markgraph.security.permissions import Permissions, may_read
 from markgraph.text import words
 
 _LAYOUT = 1
-"""Grows with each change of the tables below."""
-# `changes` names the positions that were written, the newest change of each, so that whoever keeps something
-# made from the chunks can catch up; triggers keep it, so that no writer forgets. A position is never used twice.
-_SCHEMA = f"""
+"""The `user_version` of the tables below; grows with each change of them."""
+# `changes` names the positions that were written, the newest change of each, so that whoever keeps what was
+# made from the chunks can catch up; triggers see to it, so that no writer forgets. No position is used twice.
+_SCHEMA = """
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS permissions (
     permission INTEGER PRIMARY KEY, tenant TEXT NOT NULL, readers TEXT NOT NULL,
@@ -43,11 +43,10 @@ CREATE TRIGGER IF NOT EXISTS chunk_permitted AFTER UPDATE OF permission ON chunk
     WHEN old.permission <> new.permission BEGIN
     DELETE FROM changes WHERE position = new.position;
     INSERT INTO changes (tenant, position) VALUES (new.tenant, new.position); END;
-PRAGMA user_version = {_LAYOUT};
+PRAGMA user_version = 1;
 COMMIT;
 """
-_STORED = """SELECT position, id, body, tenant, readers, classification
-    FROM chunks JOIN permissions USING (tenant, permission)"""
+_AMONG = "id IN (SELECT value FROM json_each(?))"
 
 
 @dataclass
@@ -67,15 +66,16 @@ class ChunkStore:
 
     def add(self, chunks: Sequence[Chunk]) -> None:
         """Store `chunks`; one that is there already is replaced, with its permissions."""
-        rows = [(chunk, _body(chunk), " ".join(_indexed_words(chunk))) for chunk in chunks]
+        rows = [(chunk, " ".join(_indexed_words(chunk))) for chunk in chunks]
         with self._writing() as database:
-            for chunk, body, stems in rows:
+            for chunk, stems in rows:
                 # Other words need another position; the same words keep theirs, and what was made of them.
-                database.execute("DELETE FROM chunks WHERE id = ? AND words <> ?", (chunk.id, stems))
+                id_ = chunk.id
+                database.execute("DELETE FROM chunks WHERE id = ? AND words <> ?", (id_, stems))
                 database.execute(
                     """INSERT INTO chunks (id, tenant, permission, body, words) VALUES (?, ?, ?, ?, ?)
                     ON CONFLICT (id) DO UPDATE SET permission = excluded.permission, body = excluded.body""",
-                    (chunk.id, chunk.tenant, _permission(database, chunk.permissions), body, stems),
+                    (id_, chunk.tenant, _permission(database, chunk.permissions), chunk.to_json(), stems),
                 )
         self._written({chunk.tenant for chunk in chunks})
 
@@ -83,7 +83,7 @@ class ChunkStore:
         """Forget the chunks with these ids; unknown ids are ignored."""
         if not ids or not self.path.exists():
             return
-        delete = "DELETE FROM chunks WHERE id IN (SELECT value FROM json_each(?)) RETURNING tenant"
+        delete = f"DELETE FROM chunks WHERE {_AMONG} RETURNING tenant"  # noqa: S608
         with self._writing() as database:
             tenants = {tenant for (tenant,) in database.execute(delete, (json.dumps(list(ids)),))}
         self._written(tenants)
@@ -92,14 +92,15 @@ class ChunkStore:
         """Change who may read the chunks with these ids, from the next search on; unknown ids are ignored."""
         if not ids or not self.path.exists():
             return
-        chosen = "id IN (SELECT value FROM json_each(?))"
-        listed = json.dumps(list(ids))
-        foreign = f"{_STORED} WHERE {chosen} AND tenant <> ? LIMIT 1"
+        among, readers = json.dumps(list(ids)), json.dumps(permissions.readers)
+        foreign = f"SELECT body FROM chunks WHERE {_AMONG} AND tenant <> ? LIMIT 1"  # noqa: S608
+        update = f"""UPDATE chunks SET permission = ?,
+            body = json_set(body, '$.readers', json(?), '$.classification', ?) WHERE {_AMONG}"""  # noqa: S608
         with self._writing() as database:
-            for row in database.execute(foreign, (listed, permissions.tenant)):
-                permitted_as(_chunk(*row[2:]), permissions)  # says what is wrong
+            for (body,) in database.execute(foreign, (among, permissions.tenant)):
+                permitted_as(Chunk.from_json(body), permissions)  # says what is wrong
             permission = _permission(database, permissions)
-            database.execute(f"UPDATE chunks SET permission = ? WHERE {chosen}", (permission, listed))  # noqa: S608
+            database.execute(update, (permission, readers, permissions.classification, among))
         self._written({permissions.tenant})
 
     def get(self, ids: Sequence[str], caller: Caller) -> list[Chunk]:
@@ -107,10 +108,10 @@ class ChunkStore:
         readers_of(caller)  # nobody is refused, found or not
         if not self.path.exists():
             return []
-        query = f"{_STORED} WHERE id IN (SELECT value FROM json_each(?))"
+        query = f"SELECT id, body FROM chunks WHERE {_AMONG}"  # noqa: S608
         with self._reading() as database:
             rows = database.execute(query, (json.dumps(list(ids)),)).fetchall()
-        found = {id_: _chunk(*row) for _, id_, *row in rows}
+        found = {id_: Chunk.from_json(body) for id_, body in rows}
         return [found[id_] for id_ in ids if id_ in found and may_read(caller, found[id_].permissions)]
 
     def scan(self, after: str = "", limit: int = 1000) -> list[Chunk]:
@@ -118,8 +119,9 @@ class ChunkStore:
         if not self.path.exists():
             return []
         with self._reading() as database:
-            rows = database.execute(f"{_STORED} WHERE id > ? ORDER BY id LIMIT ?", (after, limit)).fetchall()
-        return [_chunk(*row) for _, _, *row in rows]
+            query = "SELECT body FROM chunks WHERE id > ? ORDER BY id LIMIT ?"
+            rows = database.execute(query, (after, limit)).fetchall()
+        return [Chunk.from_json(body) for (body,) in rows]
 
     def __len__(self) -> int:
         """Return how many chunks are stored, readable or not."""
@@ -171,12 +173,11 @@ def _transaction(database: sqlite3.Connection, kind: str) -> Iterator[sqlite3.Co
     database.execute("COMMIT")
 
 
-def stored_at(database: sqlite3.Connection, positions: Sequence[int]) -> list[Chunk]:
-    """Return the chunks at `positions`, in that order."""
-    query = f"{_STORED} WHERE position IN (SELECT value FROM json_each(?))"
-    rows = database.execute(query, (json.dumps(positions),)).fetchall()
-    found = {position: _chunk(*row) for position, _, *row in rows}
-    return [found[position] for position in positions]
+def stored_at(database: sqlite3.Connection, positions: Sequence[int]) -> list[tuple[int, Chunk]]:
+    """Return the chunks at `positions`, in that order, and where they are."""
+    query = "SELECT position, body FROM chunks WHERE position IN (SELECT value FROM json_each(?))"
+    bodies = dict(database.execute(query, (json.dumps(positions),)).fetchall())
+    return [(position, Chunk.from_json(bodies[position])) for position in positions if position in bodies]
 
 
 def permissions_since(database: sqlite3.Connection, tenant: str, last: int) -> dict[int, Permissions]:
@@ -194,17 +195,6 @@ def _permission(database: sqlite3.Connection, permissions: Permissions) -> int:
     row = database.execute(query, key).fetchone()
     insert = "INSERT INTO permissions (tenant, readers, classification) VALUES (?, ?, ?)"
     return int(row[0]) if row else int(database.execute(insert, key).lastrowid or 0)
-
-
-def _body(chunk: Chunk) -> str:
-    """Return all but the permissions, which are kept in one place only; without them it is nobody's."""
-    return replace(chunk, readers=(), classification=0).to_json()
-
-
-def _chunk(body: str, tenant: str, readers: str, classification: int) -> Chunk:
-    return permitted_as(
-        Chunk.from_json(body), Permissions(tenant, tuple(json.loads(readers)), classification)
-    )
 
 
 def _indexed_words(chunk: Chunk) -> list[str]:

@@ -1,4 +1,4 @@
-"""Keeps how often which word is in which chunk as matrices of bm25s, which several processes map into memory."""
+"""Keeps how often which word is in which chunk, as matrices of bm25s that processes map into memory."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -77,8 +77,11 @@ class Segment:
             ValueError: it is damaged.
         """
         matrix = FrequencyMatrix.load(folder, mmap=True)
-        positions = np.load(folder / "positions.npy", mmap_mode="r")
-        lengths = np.load(folder / "lengths.npy", mmap_mode="r")
+        for name in ("data", "indices", "indptr"):
+            matrix.scores[name] = np.asarray(matrix.scores[name])  # as a plain array, slices cost less
+        positions, lengths = (
+            np.load(folder / name, mmap_mode="r") for name in ("positions.npy", "lengths.npy")
+        )
         permissions = np.load(folder / "permissions.npy")
         data, indices, indptr = (matrix.scores[name] for name in ("data", "indices", "indptr"))
         if not (len(positions) == len(lengths) == len(permissions) == matrix.scores["num_docs"]) or not (
@@ -112,7 +115,7 @@ class Segment:
         scores = self.matrix.scores
         at = self.matrix.vocab_dict.get(word)
         span = slice(0, 0) if at is None else slice(scores["indptr"][at], scores["indptr"][at + 1])
-        return scores["indices"][span], scores["data"][span]
+        return scores["indices"][span].astype(np.intp), scores["data"][span]
 
     def __len__(self) -> int:
         """Return how many chunks it has, removed ones among them."""

@@ -37,14 +37,16 @@ class WordsIndex(ChunkStore):
         if not self.path.exists():
             return []
         with self._reading() as database:
-            best = self._view(database, caller).search(words(query), k)
-            chunks = stored_at(database, [position for position, _ in best])
-        hits = [Hit(chunk, score) for chunk, (_, score) in zip(chunks, best, strict=True)]
+            view = self._view(database, caller)
+        scores = dict(view.search(words(query), k))
+        with self._reading() as database:  # what was removed meanwhile is not there any more
+            hits = [Hit(chunk, scores[position]) for position, chunk in stored_at(database, list(scores))]
         return [hit for hit in hits if may_read(caller, hit.chunk.permissions)]
 
     def _written(self, tenants: Collection[str]) -> None:
         with self._lock:
-            self._views.clear()
+            for key in [key for key in self._views if key[0] in tenants]:
+                del self._views[key]
 
     def _view(self, database: sqlite3.Connection, caller: Caller) -> "_View":
         version = database.execute("PRAGMA data_version").fetchone()[0]
@@ -85,6 +87,8 @@ class _View:
         if self._bm25 is None:
             return []
         scores = self._bm25.get_scores(query)
-        matching = [at for at, counts in enumerate(self._bm25.doc_freqs) if not counts.keys().isdisjoint(query)]
+        matching = [
+            at for at, counts in enumerate(self._bm25.doc_freqs) if not counts.keys().isdisjoint(query)
+        ]
         best = sorted(matching, key=lambda at: -scores[at])[:k]
         return [(self._positions[at], float(scores[at])) for at in best]
