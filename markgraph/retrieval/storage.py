@@ -2,6 +2,7 @@
 
 import errno
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,19 +13,23 @@ from markgraph.errors import MarkError, StorageError
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Raise `StorageError` for whatever goes wrong with the files under `path`."""
-    from chromadb.errors import ChromaError
-
     try:
         yield
     except MarkError:  # DeniedError is a PermissionError, and so an OSError
         raise
-    except (OSError, sqlite3.Error, ChromaError) as error:
+    except (OSError, sqlite3.Error, *_chroma_errors()) as error:
         if _is_full(error):
             raise StorageError(
                 f"The disk that holds {path} is full ({error}). What was stored before is intact: "
                 "free some space and run the same command again; it goes on where it stopped."
             ) from error
         raise StorageError(f"Could not read or write below {path}: {error}.") from error
+
+
+def _chroma_errors() -> tuple[type[Exception], ...]:
+    """Return what Chroma raises, or nothing where it was not imported: it takes a second, and raises nothing."""
+    module = sys.modules.get("chromadb.errors")
+    return (module.ChromaError,) if module else ()
 
 
 def _is_full(error: Exception) -> bool:
