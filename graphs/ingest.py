@@ -32,6 +32,7 @@ from markgraph.security.caller import Caller
 from markgraph.state import IngestReport, IngestRequest, IngestState
 
 AUTHORIZE_WRITER = partial(Authorize, role="writer")
+EXECUTOR, DETAILS = LocalExecutor(), Details(path=None)
 STEPS = 10**9
 """A corpus may take any number of steps, each of which has something to do."""
 IngestGraph = CompiledStateGraph[IngestState, Caller, IngestRequest, IngestReport]
@@ -45,31 +46,20 @@ def build(
     rules: Rules,
     chunker: Chunker | None = None,
     embedder: Embedder | None = None,
-    executor: Executor | None = None,
-    details: Details | None = None,
+    executor: Executor = EXECUTOR,
+    details: Details = DETAILS,
     authorize: Callable[..., Authorize] = AUTHORIZE_WRITER,
-    batch_size: int = 256,
-    step_size: int = 512,
+    index_documents: Callable[..., IndexDocuments] = IndexDocuments,
 ) -> IngestGraph:
     """Return the compiled graph. Not a checkpointer but the ledger lets an interrupted run go on.
 
     `embedder` is only asked for its name: documents are read again when it is another.
     """
     chunker = chunker or Chunker()
-    details = details or Details()
     settings = f"{chunker!r} {embedder.name if embedder else ''}"
     comparison = Comparison(corpus, ledger, rules, settings)
     store = Store(index, ledger)
-    read = IndexDocuments(
-        comparison,
-        Listing(corpus),
-        executor or LocalExecutor(),
-        chunker,
-        store,
-        details,
-        batch_size,
-        step_size,
-    )
+    read = index_documents(comparison, Listing(corpus), executor, chunker, store, details)
     graph = StateGraph(IngestState, Caller, input_schema=IngestRequest, output_schema=IngestReport)
     add(graph, "authorize", authorize(begin=dict))
     add(graph, "preview", Preview(comparison, details))

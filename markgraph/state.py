@@ -1,11 +1,11 @@
 """The channels of each graph: plain data only, so that a checkpoint outlives a renamed class."""
 
 import operator
-from typing import Annotated
+from typing import Annotated, NotRequired
 
 from langchain_core.messages import AnyMessage
 from langgraph.graph.message import add_messages
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 GENERAL = "general"
 """The domain of a question that is near no other."""

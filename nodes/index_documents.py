@@ -38,15 +38,15 @@ class IndexDocuments:
     chunker: Callable[[Document, Permissions], list[Chunk]]
     store: Store
     details: Details
-    batch_size: int
+    batch_size: int = 256
     """Chunks that are written at once."""
-    step_size: int
+    step_size: int = 512
     """Documents that one step of the graph takes."""
 
     def __post_init__(self) -> None:
         for name, value in (("batch_size", self.batch_size), ("step_size", self.step_size)):
             if value < 1:
-                raise ConfigError(f"graph.{name} is {value}. Allowed: a whole number from 1.")
+                raise ConfigError(f"graph.index_documents.{name} is {value}. Allowed: a whole number from 1.")
 
     def __call__(self, state: IngestState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return what became of the next `step_size` documents."""

@@ -14,7 +14,7 @@ from markgraph.ingestion.rules import takes_away
 from markgraph.ingestion.store import Store
 from markgraph.security.caller import Caller, caller_of
 from markgraph.security.permissions import Permissions
-from markgraph.state import IngestState
+from markgraph.state import Owned
 
 TOGETHER = 100
 """Documents whose permissions are changed in one go."""
@@ -31,7 +31,7 @@ class Permit:
     store: Store
     details: Details
 
-    def __call__(self, state: IngestState, runtime: Runtime[Caller]) -> dict[str, Any]:
+    def __call__(self, state: Owned, runtime: Runtime[Caller]) -> dict[str, Any]:  # noqa: ARG002
         """Return how many documents others may read now."""
         tenant = caller_of(runtime).tenant
         self.details.begin()

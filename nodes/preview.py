@@ -15,9 +15,9 @@ from markgraph.ingestion.ledger import PAGE
 from markgraph.ingestion.plan import Plan
 from markgraph.ingestion.report import Details, Row, row
 from markgraph.ingestion.rules import path_within
-from markgraph.nodes.scan import failure_of, row_of_skipped, rows_of
+from markgraph.nodes.scan import row_of_skipped, rows_of
 from markgraph.security.caller import Caller, caller_of
-from markgraph.state import FAILURES, Failure, IngestState
+from markgraph.state import FAILURES, Failure, Owned
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Preview:
     comparison: Comparison
     details: Details
 
-    def __call__(self, state: IngestState, runtime: Runtime[Caller]) -> dict[str, Any]:
-        """Return the report that an ingestion would give, without its chunks; the details have every document."""
+    def __call__(self, state: Owned, runtime: Runtime[Caller]) -> dict[str, Any]:  # noqa: ARG002
+        """Return the report that an ingestion would give, chunks aside; the details have every document."""
         tenant = caller_of(runtime).tenant
         self.details.begin()
         counts: Counter[str] = Counter()

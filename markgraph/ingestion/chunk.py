@@ -51,7 +51,9 @@ class Chunker:
             )
 
     def __call__(
-        self, document: Document, permissions: Permissions = Permissions()  # noqa: B008 -- frozen
+        self,
+        document: Document,
+        permissions: Permissions = Permissions(),  # noqa: B008 -- frozen
     ) -> list[Chunk]:
         """Return the chunks of `document` in order.
 

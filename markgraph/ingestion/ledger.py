@@ -16,20 +16,6 @@ from markgraph.security.permissions import Permissions
 
 PAGE = 1000
 """How many documents are read at a time."""
-_VERSION = 2
-_SCHEMA = f"""
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = FULL;
-CREATE TABLE IF NOT EXISTS documents (
-    id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, source TEXT NOT NULL, scope TEXT NOT NULL,
-    readers TEXT, classification INTEGER, metadata TEXT NOT NULL, fingerprint TEXT, UNIQUE (tenant, source));
-CREATE TABLE IF NOT EXISTS chunks (document INTEGER, id TEXT, PRIMARY KEY (document, id)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS hashes (source TEXT PRIMARY KEY, stamp TEXT, sha256 TEXT) WITHOUT ROWID;
-PRAGMA user_version = {_VERSION};
-"""
-_KNOWN = "SELECT source, scope, readers, classification, metadata, fingerprint FROM documents WHERE tenant = ?"
-_THESE = "tenant = ? AND source IN (SELECT value FROM json_each(?))"
-_WITHIN = "(scope = ? OR substr(source, 1, length(?) + 1) = ? || '/')"
 
 
 @dataclass(frozen=True)
@@ -63,9 +49,7 @@ class Ledger:
     def known(self, tenant: str, sources: Iterable[str]) -> dict[str, Known]:
         """Return what is known of these documents, by source; unknown ones are left out."""
         with self.transaction() as database:
-            rows = database.execute(
-                f"{_KNOWN} AND source IN (SELECT value FROM json_each(?))", (tenant, _json(sources))
-            )
+            rows = database.execute(_THESE, (tenant, _json(sources)))
             return {row[0]: _known(tenant, *row) for row in rows}
 
     def within(self, tenant: str, scope: str) -> Iterator[Known]:
@@ -73,15 +57,14 @@ class Ledger:
 
         They come in the order of their sources, and may be changed meanwhile.
         """
-        query = f"{_KNOWN} AND {_WITHIN} AND source > ? ORDER BY source LIMIT {PAGE}"
-        after = ""
+        asked = {"tenant": tenant, "scope": scope, "after": "", "page": PAGE}
         while True:
             with self.transaction() as database:
-                rows = database.execute(query, (tenant, scope, scope, scope, after)).fetchall()
+                rows = database.execute(_WITHIN, asked).fetchall()
             yield from (_known(tenant, *row) for row in rows)
             if len(rows) < PAGE:
                 return
-            after = rows[-1][0]
+            asked["after"] = rows[-1][0]
 
     def is_known(self, tenant: str, scope: str) -> bool:
         """Tell whether there is any document as `within` yields them."""
@@ -89,15 +72,13 @@ class Ledger:
 
     def count_unreadable(self, tenant: str, scope: str) -> int:
         """Return how many documents of a corpus nobody may read."""
-        query = f"SELECT count(*) FROM documents WHERE tenant = ? AND {_WITHIN} AND readers = '[]'"  # noqa: S608
         with self.transaction() as database:
-            return int(database.execute(query, (tenant, scope, scope, scope)).fetchone()[0])
+            return int(database.execute(_UNREADABLE, {"tenant": tenant, "scope": scope}).fetchone()[0])
 
     def chunks(self, tenant: str, sources: Iterable[str]) -> list[str]:
         """Return the ids of every chunk of these documents that may be in the index."""
-        query = f"SELECT chunks.id FROM documents JOIN chunks ON document = documents.id WHERE {_THESE}"  # noqa: S608
         with self.transaction() as database:
-            return [row[0] for row in database.execute(query, (tenant, _json(sources)))]
+            return [row[0] for row in database.execute(_CHUNKS, (tenant, _json(sources)))]
 
     def begin(self, tenant: str, scope: str, documents: Sequence[Prepared]) -> list[tuple[int, str]]:
         """Note that the chunks of `documents` are about to be added; return those outdated once they are."""
@@ -109,41 +90,34 @@ class Ledger:
                 ids = {chunk.id for chunk in document.chunks}
                 known = database.execute("SELECT document, id FROM chunks WHERE document = ?", (number,))
                 outdated += [each for each in known if each[1] not in ids]
-                database.executemany("INSERT OR IGNORE INTO chunks VALUES (?, ?)", [(number, id_) for id_ in ids])
+                rows = ((number, id_) for id_ in ids)
+                database.executemany("INSERT OR IGNORE INTO chunks VALUES (?, ?)", rows)
         return outdated
 
     def finish(
         self, tenant: str, finished: Iterable[tuple[Prepared, str]], outdated: Iterable[tuple[int, str]]
     ) -> None:
         """Note that documents are in the index, each with its fingerprint, and that `outdated` has left."""
-        query = (
-            "UPDATE documents SET readers = ?, classification = ?, fingerprint = ? WHERE tenant = ? AND source = ?"
-        )
         with self.transaction() as database:
             for document, fingerprint in finished:
                 columns = _columns(document.permissions)
-                database.execute(query, (*columns, fingerprint, tenant, document.source))
+                database.execute(_FINISH, (*columns, fingerprint, tenant, document.source))
             database.executemany("DELETE FROM chunks WHERE document = ? AND id = ?", outdated)
 
     def forget(self, tenant: str, sources: Sequence[str]) -> None:
         """Note that documents and all their chunks have left the index."""
         with self.transaction() as database:
-            these = (tenant, _json(sources))
-            database.execute(
-                f"DELETE FROM chunks WHERE document IN (SELECT id FROM documents WHERE {_THESE})",  # noqa: S608
-                these,
-            )
-            database.execute(f"DELETE FROM documents WHERE {_THESE}", these)  # noqa: S608 -- fixed text
+            for statement in _FORGET:
+                database.execute(statement, (tenant, _json(sources)))
             database.executemany("DELETE FROM hashes WHERE source = ?", [(source,) for source in sources])
 
-    def permit(self, tenant: str, scope: str, sources: Iterable[str], permissions: Permissions | None) -> None:
+    def permit(
+        self, tenant: str, scope: str, sources: Iterable[str], permissions: Permissions | None
+    ) -> None:
         """Note who may read documents from now on, by the rules of `scope`; None says it is being changed."""
         columns = _columns(permissions) if permissions else (None, None)
         with self.transaction() as database:
-            database.execute(
-                f"UPDATE documents SET readers = ?, classification = ?, scope = ? WHERE {_THESE}",  # noqa: S608
-                (*columns, scope, tenant, _json(sources)),
-            )
+            database.execute(_PERMIT, (*columns, scope, tenant, _json(sources)))
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -156,16 +130,44 @@ class Ledger:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(self.path, check_same_thread=False, timeout=30)
         version = database.execute("PRAGMA user_version").fetchone()[0]
-        is_new = not database.execute("SELECT 1 FROM sqlite_master").fetchone()
-        if version != _VERSION and not is_new:
+        if version != _VERSION and database.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise StorageError(
-                f"{self.path} was written by another version of markgraph (format {version}, not {_VERSION}). "
+                f"{self.path} is of another version of markgraph (format {version}, not {_VERSION}). "
                 "Ingest again into another collection (collection=NAME), or delete its folder."
             )
         database.executescript(_SCHEMA)
         return database
 
 
+_VERSION = 2
+_SCHEMA = f"""
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+CREATE TABLE IF NOT EXISTS documents (
+    id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, source TEXT NOT NULL, scope TEXT NOT NULL,
+    readers TEXT, classification INTEGER, metadata TEXT NOT NULL, fingerprint TEXT, UNIQUE (tenant, source));
+CREATE TABLE IF NOT EXISTS chunks (document INTEGER, id TEXT, PRIMARY KEY (document, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hashes (source TEXT PRIMARY KEY, stamp TEXT, sha256 TEXT) WITHOUT ROWID;
+PRAGMA user_version = {_VERSION};
+"""
+_THESE = """
+    SELECT source, scope, readers, classification, metadata, fingerprint FROM documents
+    WHERE tenant = ? AND source IN (SELECT value FROM json_each(?))
+"""
+_WITHIN = """
+    SELECT source, scope, readers, classification, metadata, fingerprint FROM documents
+    WHERE tenant = :tenant AND source > :after
+        AND (scope = :scope OR substr(source, 1, length(:scope) + 1) = :scope || '/')
+    ORDER BY source LIMIT :page
+"""
+_UNREADABLE = """
+    SELECT count(*) FROM documents WHERE tenant = :tenant AND readers = '[]'
+        AND (scope = :scope OR substr(source, 1, length(:scope) + 1) = :scope || '/')
+"""
+_CHUNKS = """
+    SELECT chunks.id FROM documents JOIN chunks ON document = documents.id
+    WHERE tenant = ? AND source IN (SELECT value FROM json_each(?))
+"""
 _BEGIN = """
     INSERT INTO documents (tenant, source, scope, metadata) VALUES (?, ?, ?, ?)
     ON CONFLICT (tenant, source) DO UPDATE SET
@@ -173,6 +175,18 @@ _BEGIN = """
         fingerprint = CASE WHEN fingerprint IS NULL THEN NULL ELSE '' END
     RETURNING id
 """
+_FINISH = """
+    UPDATE documents SET readers = ?, classification = ?, fingerprint = ? WHERE tenant = ? AND source = ?
+"""
+_PERMIT = """
+    UPDATE documents SET readers = ?, classification = ?, scope = ?
+    WHERE tenant = ? AND source IN (SELECT value FROM json_each(?))
+"""
+_FORGET = (
+    """DELETE FROM chunks WHERE document IN (SELECT id FROM documents
+        WHERE tenant = ? AND source IN (SELECT value FROM json_each(?)))""",
+    "DELETE FROM documents WHERE tenant = ? AND source IN (SELECT value FROM json_each(?))",
+)
 
 
 def _columns(permissions: Permissions) -> tuple[str, int]:

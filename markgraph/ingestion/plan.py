@@ -14,7 +14,6 @@ _SCHEMA = (
     " PRIMARY KEY (run, source)) WITHOUT ROWID",
     "CREATE TEMP TABLE IF NOT EXISTS gone (run TEXT, source TEXT, PRIMARY KEY (run, source)) WITHOUT ROWID",
 )
-_THESE = "SELECT value FROM json_each(?)"
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Plan:
     def note(self, sources: Sequence[str]) -> set[str]:
         """Note that documents are in the corpus; return those that were already noted."""
         with self.ledger.transaction() as database:
-            query = f"SELECT source FROM listed WHERE run = ? AND source IN ({_THESE})"  # noqa: S608
+            query = "SELECT source FROM listed WHERE run = ? AND source IN (SELECT value FROM json_each(?))"
             before = {row[0] for row in database.execute(query, (self.run, json.dumps(list(sources))))}
             rows = [(self.run, source) for source in sources]
             database.executemany("INSERT OR IGNORE INTO listed VALUES (?, ?)", rows)
@@ -52,15 +51,15 @@ class Plan:
     def take(self, sources: Sequence[str]) -> dict[str, str]:
         """Return those of `sources` that are still to be read, each with its fingerprint, and only once."""
         these = (self.run, json.dumps(list(sources)))
-        where = f"WHERE run = ? AND source IN ({_THESE})"
+        query = """DELETE FROM pending WHERE run = ? AND source IN (SELECT value FROM json_each(?))
+            RETURNING source, fingerprint"""
         with self.ledger.transaction() as database:
-            found = database.execute(f"SELECT source, fingerprint FROM pending {where}", these).fetchall()  # noqa: S608
-            database.execute(f"DELETE FROM pending {where}", these)  # noqa: S608 -- fixed text
+            found = database.execute(query, these).fetchall()
         return dict(found)
 
     def missing(self, tenant: str, scope: str) -> Iterator[str]:
         """Yield the documents of a corpus that the ledger knows and that were not listed."""
-        query = f"SELECT source FROM listed WHERE run = ? AND source IN ({_THESE})"  # noqa: S608
+        query = "SELECT source FROM listed WHERE run = ? AND source IN (SELECT value FROM json_each(?))"
         for known in batches(self.ledger.within(tenant, scope), PAGE):
             sources = [each.source for each in known]
             with self.ledger.transaction() as database:
@@ -74,11 +73,11 @@ class Plan:
 
     def gone(self) -> Iterator[list[str]]:
         """Yield, page by page, the documents that are to leave the index."""
-        query = f"SELECT source FROM gone WHERE run = ? AND source > ? ORDER BY source LIMIT {PAGE}"
+        query = "SELECT source FROM gone WHERE run = ? AND source > ? ORDER BY source LIMIT ?"
         sources = [""]
         while sources:
             with self.ledger.transaction() as database:
-                sources = [row[0] for row in database.execute(query, (self.run, sources[-1]))]
+                sources = [row[0] for row in database.execute(query, (self.run, sources[-1], PAGE))]
             if sources:
                 yield sources
 

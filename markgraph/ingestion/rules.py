@@ -36,7 +36,7 @@ def _pattern(pattern: str) -> str:
     folders = pattern.split("/")
     if not all(folders) or ".." in folders or "." in folders or "\\" in pattern:
         raise ValueError(
-            f"{pattern!r} is no pattern of a path below the corpus: no / at an end, no //, no . or .., no \\. "
+            f"{pattern!r} is no pattern of a path in the corpus: no / at an end, no //, no . or .., no \\. "
             "Allowed: * within a name, ** for any folders, ?, [abc], for example hr/** for all below hr"
         )
     return normalize("NFC", pattern)

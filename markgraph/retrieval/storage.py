@@ -17,7 +17,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except MarkError:  # DeniedError is a PermissionError, and so an OSError
         raise
-    except (OSError, sqlite3.Error, *_chroma_errors()) as error:
+    except _faults() as error:
         if _is_full(error):
             raise StorageError(
                 f"The disk that holds {path} is full ({error}). What was stored before is intact: "
@@ -26,10 +26,10 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"Could not read or write below {path}: {error}.") from error
 
 
-def _chroma_errors() -> tuple[type[Exception], ...]:
-    """Return what Chroma raises, or nothing where it was not imported: it takes a second, and raises nothing."""
-    module = sys.modules.get("chromadb.errors")
-    return (module.ChromaError,) if module else ()
+def _faults() -> tuple[type[Exception], ...]:
+    """Return what storage raises. Chroma takes a second to import; where it wasn't, it raises nothing."""
+    chroma = sys.modules.get("chromadb.errors")
+    return (OSError, sqlite3.Error, *((chroma.ChromaError,) if chroma else ()))
 
 
 def _is_full(error: Exception) -> bool:

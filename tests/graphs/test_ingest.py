@@ -1,5 +1,6 @@
 """The ingestion graph: only what changed is read, and nothing is lost."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from markgraph.ingestion.corpora import Folder
 from markgraph.ingestion.ledger import Ledger
 from markgraph.ingestion.rules import rules_for_all
 from markgraph.models.embed import HashEmbeddings
+from markgraph.nodes.index_documents import IndexDocuments
 from markgraph.retrieval.chroma import ChromaIndex
 from markgraph.retrieval.hybrid import HybridIndex
 from markgraph.retrieval.types import Chunk, Index
@@ -139,7 +141,7 @@ class Dying:
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_an_interrupted_run_goes_on(folder: Path, index: Index, after: int) -> None:
     with pytest.raises(KeyboardInterrupt):
-        ingest(folder, Dying(index, after), batch_size=2)
+        ingest(folder, Dying(index, after), index_documents=partial(IndexDocuments, batch_size=2))
     report = ingest(folder, index)
     assert len(index) == 3
     assert report["added"] + report["unchanged"] == 3
