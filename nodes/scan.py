@@ -46,7 +46,8 @@ class Scan:
             self.details.add(rows_of(page))
             del failures[FAILURES:]
             runtime.stream_writer({"listed": len(page)})
-        plan.will_remove(plan.missing(tenant, self.comparison.corpus.name))
+        for gone in batches(plan.missing(tenant, self.comparison.corpus.name), PAGE):
+            plan.will_remove(gone)
         return {
             "run": plan.run,
             "pending": counts["pending"],

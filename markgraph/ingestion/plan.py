@@ -1,7 +1,7 @@
 """What one run has to do, on disk: a corpus may have more documents than fit into memory."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from markgraph.ingestion.batches import batches
@@ -66,10 +66,10 @@ class Plan:
                 listed = {row[0] for row in database.execute(query, (self.run, json.dumps(sources)))}
             yield from (source for source in sources if source not in listed)
 
-    def will_remove(self, sources: Iterable[str]) -> None:
+    def will_remove(self, sources: Sequence[str]) -> None:
         """Note documents that are to leave the index."""
         with self.ledger.transaction() as database:
-            database.executemany("INSERT INTO gone VALUES (?, ?)", ((self.run, source) for source in sources))
+            database.executemany("INSERT INTO gone VALUES (?, ?)", [(self.run, source) for source in sources])
 
     def gone(self) -> Iterator[list[str]]:
         """Yield, page by page, the documents that are to leave the index."""
