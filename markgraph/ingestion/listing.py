@@ -10,7 +10,7 @@ from markgraph.ingestion.corpora import Corpus, Item
 from markgraph.ingestion.plan import Plan
 
 LOOKED_AT = 256
-"""Documents that are looked up in the plan at a time."""
+"""Documents that are looked up in the plan at a time, at most."""
 
 KEPT = 4
 """Runs whose listings are kept open; the oldest may have been given up."""
@@ -37,7 +37,7 @@ class Listing:
         if items is None:
             items = islice(self.corpus.items(), place, None)
         taken: dict[str, tuple[Item, str]] = {}
-        for page in batches(items, LOOKED_AT):
+        for page in batches(items, min(LOOKED_AT, size)):
             place += len(page)
             pending = plan.take([item.source for item in page])
             for item in page:

@@ -1,5 +1,6 @@
 """The ingestion graph: only what changed is read, and nothing is lost."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,13 @@ from typing import Any
 import pytest
 
 from markgraph.build import load_graph
+from markgraph.documents.types import Document
 from markgraph.errors import DeniedError, UsageError
 from markgraph.graphs.ingest import build
-from markgraph.ingestion.corpora import Folder
+from markgraph.ingestion.chunk import Chunker
+from markgraph.ingestion.corpora import Folder, Item
 from markgraph.ingestion.ledger import Ledger
+from markgraph.ingestion.report import Details
 from markgraph.ingestion.rules import rules_for_all
 from markgraph.models.embed import HashEmbeddings
 from markgraph.nodes.index_documents import IndexDocuments
@@ -20,6 +24,7 @@ from markgraph.retrieval.types import Chunk, Index
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions
+from markgraph.state import FAILURES
 from tests.retrieval.index_suite import found
 
 LONG = "\n## More\n\nThis section has nothing to do with it at all. " * 30
@@ -213,3 +218,99 @@ def test_denies_a_caller_who_may_not_write(folder: Path, index: Index) -> None:
     with pytest.raises(DeniedError, match="writer"):
         graph.invoke({"limit": None}, context=Caller("rita", ("reader",)))
     assert len(index) == 0
+
+
+def test_one_step_takes_few_documents_and_a_corpus_any_number_of_steps(folder: Path, tmp_path: Path) -> None:
+    for number in range(200):
+        (folder / f"{number}.txt").write_text(f"Clause {number}.")
+    words = WordsIndex(tmp_path / "w.sqlite")
+    graph = build(
+        corpus=Folder(folder),
+        index=words,
+        ledger=Ledger(tmp_path / "l.sqlite"),
+        rules=rules_for_all(["public"]),
+        index_documents=partial(IndexDocuments, step_size=1),
+    )
+    updates = graph.stream({"limit": None}, context=WRITER, stream_mode="updates")
+    steps = [part["index_documents"] for part in updates if "index_documents" in part]
+    assert [step["added"] for step in steps if step["added"]] == [1] * 203
+    assert len(words) == 203
+    assert graph.config is not None
+    assert graph.config["recursion_limit"] >= 10**9
+
+
+def test_reads_at_most_so_many_and_goes_on_with_the_next(folder: Path, index: Index) -> None:
+    graph = build(
+        corpus=Folder(folder),
+        index=index,
+        ledger=Ledger(folder.parent / "ledger.sqlite"),
+        rules=rules_for_all(["public"]),
+    )
+    assert [graph.invoke({"limit": 2}, context=WRITER)["added"] for _ in range(3)] == [2, 1, 0]
+
+
+def test_another_chunker_or_embedder_reads_again(folder: Path, index: Index) -> None:
+    ingest(folder, index, embedder=HashEmbeddings())
+    assert ingest(folder, index, embedder=HashEmbeddings())["changed"] == 0
+    assert ingest(folder, index, embedder=HashEmbeddings(), chunker=Chunker(500, 50))["changed"] == 3
+    assert ingest(folder, index, embedder=HashEmbeddings(64), chunker=Chunker(500, 50))["changed"] == 3
+
+
+def test_a_file_that_moves_is_found_at_its_new_place_only(folder: Path, index: Index) -> None:
+    ingest(folder, index)
+    (folder / "a.md").rename(folder / "z.md")
+    report = ingest(folder, index)
+    assert (report["added"], report["removed"], report["unchanged"]) == (1, 1, 2)
+    sources = {hit.chunk.source for hit in index.search("payment", WRITER, 10)}
+    assert sources == {f"{folder}/{name}.md" for name in "bcz"}
+
+
+def test_of_two_documents_with_one_name_the_second_fails(index: Index, tmp_path: Path) -> None:
+    class Twins:
+        name = "twins"
+
+        def items(self) -> list[Item]:
+            return [Item("same", str(at), partial(Document, "same", f"Payment {at}", "t")) for at in (1, 2)]
+
+        def skipped(self) -> list[str]:
+            return []
+
+    details = Details(tmp_path / "details.jsonl")
+    report = ingest(tmp_path, index, corpus=Twins(), details=details)
+    assert (report["added"], report["failed"], report["failures"][0]["kind"]) == (1, 1, "repeated")
+    assert found(index, "payment", WRITER) == {"Payment 1"}
+    assert [row["what"] for row in details] == ["failed", "added"]
+
+
+def test_a_document_half_written_when_a_run_died_is_withdrawn_if_it_breaks(
+    folder: Path, index: Index
+) -> None:
+    ingest(folder, index)
+    (folder / "a.md").write_text(f"# Terms a\n\nPayment a is due in sixty days.\n{LONG}")
+    with pytest.raises(KeyboardInterrupt):
+        ingest(folder, Dying(index, 1))
+    (folder / "a.md").write_bytes(b"\0\0\0binary")
+    assert ingest(folder, index)["failed"] == 1
+    assert not any("Payment a" in text for text in found(index, "payment", WRITER))
+
+
+def test_a_parser_that_stumbles_costs_only_its_document(folder: Path, index: Index) -> None:
+    class Stumbling(Folder):
+        def items(self) -> Iterator[Item]:
+            for item in super().items():
+                yield Item(item.source, "f", partial(int, "x")) if item.source.endswith("b.md") else item  # type: ignore[arg-type]
+
+    report = ingest(folder, index, corpus=Stumbling(folder))
+    assert (report["added"], report["failed"], report["failures"][0]["kind"]) == (2, 1, "ValueError")
+
+
+def test_a_report_names_the_first_failures_and_the_details_all(folder: Path, tmp_path: Path) -> None:
+    for number in range(FAILURES + 20):
+        (folder / f"{number}.md").write_bytes(b"\0binary")
+    details = Details(tmp_path / "details.jsonl")
+    report = ingest(folder, WordsIndex(tmp_path / "w.sqlite"), details=details)
+    assert (report["failed"], len(report["failures"])) == (FAILURES + 20, FAILURES)
+    rows = list(details)
+    assert sum(row["what"] == "failed" and bool(row["reason"]) for row in rows) == FAILURES + 20
+    assert details.path is not None
+    assert details.path.stat().st_mode & 0o077 == 0

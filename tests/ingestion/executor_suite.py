@@ -48,7 +48,9 @@ class ExecutorSuite:
         (tmp_path / "hr").mkdir()
         for number in range(40):
             name = f"hr/{number:02}.md" if number % 2 else f"{number:02}.md"
-            (tmp_path / name).write_text(f"# Title {number}\n\n" + f"Sentence {number} of it. " * 10 * (number + 1))
+            (tmp_path / name).write_text(
+                f"# Title {number}\n\n" + f"Sentence {number} of it. " * 10 * (number + 1)
+            )
         return tmp_path
 
     def prepare(self, folder: Path) -> Prepare:

@@ -60,7 +60,13 @@ def document(name: str, chunks: int) -> Prepared:
 
 
 def test_batches_are_cut_by_chunks_and_never_within_a_document() -> None:
-    stream = [document("a", 3), document("b", 2), Unreadable("c", "k", "r"), document("d", 9), document("e", 1)]
+    stream = [
+        document("a", 3),
+        document("b", 2),
+        Unreadable("c", "k", "r"),
+        document("d", 9),
+        document("e", 1),
+    ]
     batches = [[each.source for each in batch] for batch in ChunkBatches(stream, 5)]
     assert batches == [["a", "b"], ["c", "d"], ["e"]]
 

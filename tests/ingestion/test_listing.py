@@ -1,3 +1,4 @@
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,10 +79,8 @@ def test_another_run_finds_nothing_to_read_or_remove(plan: Plan) -> None:
 
 
 def test_a_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
-    import sqlite3
-
     with sqlite3.connect(tmp_path / "old.sqlite") as database:
         database.execute("CREATE TABLE documents (tenant TEXT, source TEXT)")
     database.close()
-    with pytest.raises(StorageError, match="another version of markgraph.*collection=NAME"):
+    with pytest.raises(StorageError, match=r"another version of markgraph.*collection=NAME"):
         Ledger(tmp_path / "old.sqlite").known("default", ["a"])

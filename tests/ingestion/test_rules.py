@@ -54,7 +54,9 @@ def test_a_pattern_matches_the_whole_path(pattern: str, path: str, matches: bool
     assert readers_of(rules, path) == (("public",) if matches else ())
 
 
-NAMES = st.text(st.sampled_from("ab.* ["), min_size=1, max_size=3).filter(lambda name: name not in (".", ".."))
+NAMES = st.text(st.sampled_from("ab.* ["), min_size=1, max_size=3).filter(
+    lambda name: name not in (".", "..")
+)
 PATTERNS = st.lists(
     st.one_of(st.sampled_from(["**", "*", "a*", "?", "*.b"]), st.text(st.sampled_from("ab"), min_size=1)),
     min_size=1,
@@ -105,9 +107,7 @@ def test_a_pattern_that_could_not_match_is_an_error(pattern: str) -> None:
         ({"kind": "Memo", "team": "tax"}, ("g:rest",)),
     ],
 )
-def test_a_rule_asks_for_one_value_of_each_field(
-    metadata: dict[str, str], readers: tuple[str, ...]
-) -> None:
+def test_a_rule_asks_for_one_value_of_each_field(metadata: dict[str, str], readers: tuple[str, ...]) -> None:
     rules = Rules.model_validate(
         {
             "rules": [{"where": {"kind": ["memo", "note"], "team": "tax"}, "readers": ["g:tax"]}],

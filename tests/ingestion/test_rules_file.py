@@ -36,7 +36,10 @@ def test_reads_rules(file: Path) -> None:
 
 
 WRONG = {
-    "rules:\n  - path: hr/**\n    reader: [g:hr]\n": ("line 3: unknown key rules.0.reader", "mean 'readers'?"),
+    "rules:\n  - path: hr/**\n    reader: [g:hr]\n": (
+        "line 3: unknown key rules.0.reader",
+        "mean 'readers'?",
+    ),
     "rules: []\ndeflt: {readers: [public]}\n": ("line 2: unknown key deflt", "mean 'default'?"),
     "default:\n  readers: [public]\n  tenant: other\n": ("line 3: unknown key default.tenant",),
     "rules:\n  - {path: a, readers: [public]}\n  - {path: b}\n": ("line 3: rules.1.readers: Field required",),
@@ -79,7 +82,7 @@ def test_all_mistakes_are_named_at_once(file: Path) -> None:
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Cannot read the rules"):
         read_rules(tmp_path / "nothing.yaml")
-    with pytest.raises(UsageError, match="rules.path=FILE"):
+    with pytest.raises(UsageError, match=r"rules\.path=FILE"):
         read_rules(None)
 
 
