@@ -1,9 +1,10 @@
 """The ingestion graph: what is new or changed in a corpus goes into the index, what has left goes out.
 
-authorize, scan, index_documents until nothing is pending, sweep.
+authorize; permit what others may read now; scan; index_documents until nothing is pending; sweep.
+A dry run goes from authorize to preview, and changes nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from langgraph.graph import END, START, StateGraph
@@ -11,18 +12,29 @@ from langgraph.graph.state import CompiledStateGraph
 
 from markgraph.graphs.wiring import add
 from markgraph.ingestion.chunk import Chunker
+from markgraph.ingestion.compare import Comparison
 from markgraph.ingestion.corpora import Corpus
+from markgraph.ingestion.executor import Executor, LocalExecutor
 from markgraph.ingestion.ledger import Ledger
+from markgraph.ingestion.listing import Listing
+from markgraph.ingestion.report import Details
+from markgraph.ingestion.rules import Rules
+from markgraph.ingestion.store import Store
 from markgraph.nodes.authorize import Authorize
 from markgraph.nodes.index_documents import IndexDocuments
-from markgraph.nodes.scan import Listing, Scan
+from markgraph.nodes.permit import Permit
+from markgraph.nodes.preview import Preview
+from markgraph.nodes.scan import Scan
 from markgraph.nodes.sweep import Sweep
+from markgraph.retrieval.chroma import Embedder
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller
-from markgraph.security.permissions import check_readers
 from markgraph.state import IngestReport, IngestRequest, IngestState
 
 AUTHORIZE_WRITER = partial(Authorize, role="writer")
+EXECUTOR, DETAILS = LocalExecutor(), Details(path=None)
+STEPS = 10**9
+"""A corpus may take any number of steps, each of which has something to do."""
 IngestGraph = CompiledStateGraph[IngestState, Caller, IngestRequest, IngestReport]
 
 
@@ -31,32 +43,44 @@ def build(
     corpus: Corpus,
     index: Index,
     ledger: Ledger,
-    readers: Sequence[str],
+    rules: Rules,
     chunker: Chunker | None = None,
+    embedder: Embedder | None = None,
+    executor: Executor = EXECUTOR,
+    details: Details = DETAILS,
     authorize: Callable[..., Authorize] = AUTHORIZE_WRITER,
-    batch_size: int = 8,
+    index_documents: Callable[..., IndexDocuments] = IndexDocuments,
 ) -> IngestGraph:
-    """Return the compiled graph. Not a checkpointer but the ledger lets an interrupted run go on."""
-    readers = check_readers(readers)
+    """Return the compiled graph. Not a checkpointer but the ledger lets an interrupted run go on.
+
+    `embedder` is only asked for its name: documents are read again when it is another.
+    """
     chunker = chunker or Chunker()
-    settings = f"{chunker!r} {sorted(readers)!r}"
-    listing = Listing(corpus)
+    settings = f"{chunker!r} {embedder.name if embedder else ''}"
+    comparison = Comparison(corpus, ledger, rules, settings)
+    store = Store(index, ledger)
+    read = index_documents(comparison, Listing(corpus), executor, chunker, store, details)
     graph = StateGraph(IngestState, Caller, input_schema=IngestRequest, output_schema=IngestReport)
     add(graph, "authorize", authorize(begin=dict))
-    add(graph, "scan", Scan(listing, ledger, readers, settings))
-    add(
-        graph,
-        "index_documents",
-        IndexDocuments(listing, chunker, index, ledger, settings, readers, batch_size),
-    )
-    add(graph, "sweep", Sweep(index, ledger))
+    add(graph, "preview", Preview(comparison, details))
+    add(graph, "permit", Permit(comparison, store, details))
+    add(graph, "scan", Scan(comparison, details))
+    add(graph, "index_documents", read)
+    add(graph, "sweep", Sweep(comparison, store, details))
 
     graph.add_edge(START, "authorize")
-    graph.add_edge("authorize", "scan")
+    graph.add_conditional_edges("authorize", first_step, ["preview", "permit"])
+    graph.add_edge("preview", END)
+    graph.add_edge("permit", "scan")
     graph.add_conditional_edges("scan", next_step, ["index_documents", "sweep"])
     graph.add_conditional_edges("index_documents", next_step, ["index_documents", "sweep"])
     graph.add_edge("sweep", END)
-    return graph.compile(name="ingest")
+    return graph.compile(name="ingest").with_config(recursion_limit=STEPS)
+
+
+def first_step(state: IngestState) -> str:
+    """Only look, or begin."""
+    return "preview" if state.get("dry_run") else "permit"
 
 
 def next_step(state: IngestState) -> str:

@@ -1,7 +1,7 @@
 """The channels of each graph: plain data only, so that a checkpoint outlives a renamed class."""
 
 import operator
-from typing import Annotated
+from typing import Annotated, NotRequired
 
 from langchain_core.messages import AnyMessage
 from langgraph.graph.message import add_messages
@@ -182,27 +182,52 @@ class IngestRequest(TypedDict):
 
     limit: int | None
     """Read at most so many documents; None reads all."""
+    dry_run: NotRequired[bool]
+    """Only say what would be done, and who would then read what."""
 
 
 class Failure(TypedDict):
     """A document that could not be read."""
 
     source: str
+    kind: str
+    """The name of the error's class, or `repeated`: another document of the corpus has the same name."""
     reason: str
 
 
-class IngestReport(TypedDict):
-    """What an ingestion did, by document source."""
+FAILURES = 100
+"""How many failures a report names; the file with the details has all."""
 
-    added: Annotated[list[str], operator.add]
-    changed: Annotated[list[str], operator.add]
-    unchanged: int
-    removed: list[str]
-    failed: Annotated[list[Failure], operator.add]
-    skipped: list[str]
-    """Files of kinds that are not supported."""
+
+def first_failures(old: list[Failure], new: list[Failure]) -> list[Failure]:
+    """Return the first of both."""
+    return (old + new)[:FAILURES]
+
+
+class IngestReport(TypedDict):
+    """What an ingestion did: counts, for there may be millions of documents."""
+
+    added: Annotated[int, operator.add]
+    """Documents that were not there before."""
+    changed: Annotated[int, operator.add]
+    """Documents that were read again."""
+    removed: Annotated[int, operator.add]
+    """Documents that have left the corpus, and the index with it."""
+    permitted: Annotated[int, operator.add]
+    """Documents that others may read now, without having been read again."""
+    failed: Annotated[int, operator.add]
+    """Documents that could not be read; of what was read before, the last good version stays."""
+    unchanged: Annotated[int, operator.add]
+    skipped: Annotated[int, operator.add]
+    """Files of kinds that are not supported, and parts of the corpus that were ingested by themselves."""
+    unreadable: Annotated[int, operator.add]
+    """Documents of the corpus that nobody may read, because no rule opens them."""
     chunks: Annotated[int, operator.add]
     """How many chunks were written."""
+    failures: Annotated[list[Failure], first_failures]
+    """The first `FAILURES` of what failed."""
+    waited: Annotated[float, operator.add]
+    """Seconds of `index_documents` that went by waiting for documents to be read and chunked."""
     timings: Annotated[dict[str, float], merge_timings]
     """Milliseconds by node."""
 
@@ -210,7 +235,9 @@ class IngestReport(TypedDict):
 class IngestState(IngestRequest, IngestReport, Owned):
     """Everything a run of `ingest` knows."""
 
-    pending: list[str]
-    """Sources that are still to be read."""
-    gone: list[str]
-    """Sources that have left the corpus."""
+    run: str
+    """Names the plan of this run: which documents are to be read and which have left is in the ledger."""
+    pending: int
+    """How many documents are still to be read."""
+    place: int
+    """How far into the corpus they were read."""

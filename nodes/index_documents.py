@@ -1,17 +1,26 @@
 """Reads, chunks and indexes some documents."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from langgraph.runtime import Runtime
 
-from markgraph.errors import DocumentError
-from markgraph.ingestion.chunk import Chunker
-from markgraph.ingestion.ledger import Ledger
-from markgraph.nodes.scan import Listing, fingerprint
-from markgraph.retrieval.types import Chunk, Index
+from markgraph.documents.types import Document
+from markgraph.errors import ConfigError
+from markgraph.ingestion.batches import ChunkBatches
+from markgraph.ingestion.compare import Comparison
+from markgraph.ingestion.executor import Executor
+from markgraph.ingestion.listing import Listing
+from markgraph.ingestion.plan import Plan
+from markgraph.ingestion.prepare import Prepare, Prepared, Unreadable
+from markgraph.ingestion.report import Details, Row, row
+from markgraph.ingestion.store import Store
+from markgraph.retrieval.types import Chunk
 from markgraph.security.caller import Caller, caller_of
+from markgraph.security.permissions import Permissions
 from markgraph.state import Failure, IngestState
 
 
@@ -19,61 +28,74 @@ from markgraph.state import Failure, IngestState
 class IndexDocuments:
     """Takes the next documents through to the index; one that can't be read is reported and passed over.
 
-    The ledger is written before and after the index, so a kill in between costs a second reading
-    of these documents and nothing else.
+    Documents are read while others are being indexed; only a few wait in between. A kill costs a second
+    reading of what was not written yet, and nothing else.
     """
 
+    comparison: Comparison
     listing: Listing
-    chunker: Chunker
-    index: Index
-    ledger: Ledger
-    settings: str
-    readers: Sequence[str]
-    """Reader atoms of every document of this corpus."""
-    batch_size: int = 8
+    executor: Executor
+    chunker: Callable[[Document, Permissions], list[Chunk]]
+    store: Store
+    details: Details
+    batch_size: int = 256
+    """Chunks that are written at once."""
+    step_size: int = 512
+    """Documents that one step of the graph takes."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("batch_size", self.batch_size), ("step_size", self.step_size)):
+            if value < 1:
+                raise ConfigError(f"graph.index_documents.{name} is {value}. Allowed: a whole number from 1.")
 
     def __call__(self, state: IngestState, runtime: Runtime[Caller]) -> dict[str, Any]:
-        """Return what became of the next `batch_size` documents."""
+        """Return what became of the next `step_size` documents."""
         tenant = caller_of(runtime).tenant
-        sources = state["pending"][: self.batch_size]
-        read: dict[str, list[Chunk]] = {}
-        failed: list[Failure] = []
-        for source in sources:
-            try:
-                read[source] = self._chunks(source, tenant)
-            except DocumentError as error:
-                self._withdraw(tenant, source)
-                failed.append(Failure(source=source, reason=str(error)))
-        known = {source for source in read if self.ledger.fingerprint(tenant, source) is not None}
-        self._store(tenant, read)
+        plan = Plan(self.comparison.ledger, state["run"])
+        taken, place = self.listing.take(plan, state["place"], self.step_size)
+        fingerprints = {source: fingerprint for source, (_, fingerprint) in taken.items()}
+        prepare = Prepare(self.chunker, self.comparison.rules, tenant, self.comparison.corpus.name)
+        counts: Counter[str] = Counter()
+        failures: list[Failure] = []
+        with closing(self.executor.run([item for item, _ in taken.values()], prepare)) as outcomes:
+            stream = ChunkBatches(outcomes, self.batch_size)
+            for batch in stream:
+                read = [each for each in batch if isinstance(each, Prepared)]
+                counts += self._write(read, fingerprints, tenant)
+                failures += self._pass_over([each for each in batch if isinstance(each, Unreadable)], tenant)
+                runtime.stream_writer({"read": len(batch)})
         return {
-            "pending": state["pending"][self.batch_size :],
-            "added": [source for source in read if source not in known],
-            "changed": [source for source in read if source in known],
-            "failed": failed,
-            "chunks": sum(map(len, read.values())),
+            **counts,
+            "failed": len(failures),
+            "failures": failures,
+            "waited": stream.waited,
+            "pending": 0 if place is None else state["pending"] - len(taken),
+            "place": place or 0,
         }
 
-    def _chunks(self, source: str, tenant: str) -> list[Chunk]:
-        document = self.listing[source].load()
-        return self.chunker(document, tenant=tenant, readers=tuple(self.readers))
+    def _write(self, read: Sequence[Prepared], fingerprints: dict[str, str], tenant: str) -> Counter[str]:
+        """Put documents into the index, and count them."""
+        known = self.comparison.ledger.known(tenant, (each.source for each in read))
+        before = {source for source, each in known.items() if each.fingerprint is not None}
+        self.store.write(
+            tenant,
+            self.comparison.corpus.name,
+            [(each, fingerprints[each.source]) for each in read],
+            self.batch_size,
+        )
+        rows = [_row(each, "changed" if each.source in before else "added") for each in read]
+        self.details.add(rows)
+        return Counter(each["what"] for each in rows) + Counter(chunks=sum(len(each.chunks) for each in read))
 
-    def _store(self, tenant: str, read: dict[str, list[Chunk]]) -> None:
-        outdated = {
-            source: self.ledger.begin(
-                tenant, source, self.listing.corpus.name, self.readers, [chunk.id for chunk in chunks]
-            )
-            for source, chunks in read.items()
-        }
-        self.index.add([chunk for chunks in read.values() for chunk in chunks])
-        self.index.remove([id_ for ids in outdated.values() for id_ in ids])
-        for source, ids in outdated.items():
-            mark = fingerprint(self.listing[source], self.settings)
-            self.ledger.finish(tenant, source, mark, ids)
+    def _pass_over(self, broken: Sequence[Unreadable], tenant: str) -> list[Failure]:
+        """Return why documents were not read; their last good versions stay."""
+        known = self.comparison.ledger.known(tenant, (each.source for each in broken))
+        # What a run died in has chunks of two versions: it is no good version.
+        self.store.remove(tenant, [source for source, each in known.items() if not each.fingerprint])
+        failures = [Failure(source=each.source, kind=each.kind, reason=each.reason) for each in broken]
+        self.details.add({"what": "failed", **failure} for failure in failures)
+        return failures
 
-    def _withdraw(self, tenant: str, source: str) -> None:
-        """Take the last good version of an unreadable document away, if others may read it now."""
-        known = self.ledger.known(tenant, source)
-        if known and sorted(known[1]) != sorted(self.readers):
-            self.index.remove(self.ledger.chunks(tenant, source))
-            self.ledger.forget(tenant, source)
+
+def _row(document: Prepared, what: str) -> Row:
+    return row(what, document.source, document.permissions, chunks=len(document.chunks))

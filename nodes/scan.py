@@ -1,84 +1,88 @@
 """Finds out what an ingestion has to do."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from hashlib import sha256
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from langgraph.runtime import Runtime
 
-from markgraph.errors import EmptyCorpusError
-from markgraph.ingestion.corpora import Corpus, Item
-from markgraph.ingestion.ledger import Ledger
+from markgraph.ingestion.batches import batches
+from markgraph.ingestion.compare import Compared, Comparison
+from markgraph.ingestion.ledger import PAGE
+from markgraph.ingestion.plan import Plan
+from markgraph.ingestion.report import Details, Row, row
 from markgraph.security.caller import Caller, caller_of
-from markgraph.state import IngestState
-
-
-@dataclass
-class Listing:
-    """The documents of a corpus as the last scan found them."""
-
-    corpus: Corpus
-    _items: dict[str, Item] = field(default_factory=dict)
-
-    def renew(self) -> list[Item]:
-        """List the corpus anew."""
-        self._items = {item.source: item for item in self.corpus.items()}
-        return list(self._items.values())
-
-    def __getitem__(self, source: str) -> Item:
-        return self._items[source]
+from markgraph.state import FAILURES, Failure, IngestState
 
 
 @dataclass(frozen=True)
 class Scan:
-    """Compares the corpus with what was ingested before."""
+    """Compares the corpus with what was ingested before, and plans the run."""
 
-    listing: Listing
-    ledger: Ledger
-    readers: Sequence[str]
-    settings: str
-    """Whatever else decides what is stored: a document is read again when it changes."""
+    comparison: Comparison
+    details: Details
 
     def __call__(self, state: IngestState, runtime: Runtime[Caller]) -> dict[str, Any]:
-        """Return what is to be read and what has left.
+        """Return how many documents are to be read; the plan says which.
 
         Raises:
             EmptyCorpusError: nothing is there, and nothing was.
         """
-        tenant, corpus = caller_of(runtime).tenant, self.listing.corpus
-        known = self.ledger.sources(tenant, corpus.name)
-        try:
-            items = self.listing.renew()
-        except EmptyCorpusError:
-            if not known:
-                raise
-            items = []
-        kept = [item.source for item in items if self._is_kept_by_another(tenant, item.source)]
-        mine = [item for item in items if item.source not in kept]
-        pending = [item.source for item in mine if self._has_changed(tenant, item)]
-        here = {item.source for item in items}
+        tenant = caller_of(runtime).tenant
+        plan = Plan(self.comparison.ledger, uuid4().hex)
+        counts: Counter[str] = Counter()
+        failures: list[Failure] = []
+        left = state.get("limit")
+        for page in batches(self.comparison.documents(plan, tenant), PAGE):
+            counts.update(each.what for each in page)
+            reads = {each.item.source: each.fingerprint for each in page if each.what in ("added", "changed")}
+            reads = dict(list(reads.items())[:left])
+            left = None if left is None else left - len(reads)
+            plan.will_read(reads)
+            counts["pending"] += len(reads)
+            failures += map(failure_of, (each for each in page if each.what == "repeated"))
+            self.details.add(rows_of(page))
+            del failures[FAILURES:]
+            runtime.stream_writer({"listed": len(page)})
+        for gone in batches(plan.missing(tenant, self.comparison.corpus.name), PAGE):
+            plan.will_remove(gone)
         return {
-            "pending": pending[: state.get("limit")],
-            "gone": [source for source in known if source not in here],
-            "unchanged": len(mine) - len(pending),
-            "removed": [],
-            "skipped": [*corpus.skipped(), *kept] if items else [],
+            "run": plan.run,
+            "pending": counts["pending"],
+            "place": 0,
+            "unchanged": counts["unchanged"],
+            "failed": counts["repeated"],
+            "failures": failures,
+            "skipped": counts["kept"] + self._skip(),
         }
 
-    def _has_changed(self, tenant: str, item: Item) -> bool:
-        return self.ledger.fingerprint(tenant, item.source) != fingerprint(item, self.settings)
-
-    def _is_kept_by_another(self, tenant: str, source: str) -> bool:
-        """Tell whether a part of this corpus was ingested by itself, for other readers: it stays theirs."""
-        known = self.ledger.known(tenant, source)
-        if known is None:
-            return False
-        scope, readers = known
-        within = scope.startswith(f"{self.listing.corpus.name}/")
-        return within and sorted(readers) != sorted(self.readers)
+    def _skip(self) -> int:
+        """Note the files that are no documents, and return how many there are."""
+        skipped = 0
+        for page in batches(self.comparison.corpus.skipped(), PAGE):
+            self.details.add(map(row_of_skipped, page))
+            skipped += len(page)
+        return skipped
 
 
-def fingerprint(item: Item, settings: str) -> str:
-    """Return what a document must have been ingested under to count as unchanged."""
-    return sha256(f"{item.fingerprint}\0{settings}".encode()).hexdigest()
+def failure_of(repeated: Compared) -> Failure:
+    """Return why a document is not read."""
+    source = repeated.item.source
+    reason = f"Another document of this corpus is called {source!r}, too. Give each a name of its own."
+    return Failure(source=source, kind="repeated", reason=reason)
+
+
+def rows_of(page: Iterable[Compared]) -> Iterator[Row]:
+    """Yield the details of documents that are passed over."""
+    for each in page:
+        if each.what == "repeated":
+            yield {"what": "failed", **failure_of(each)}
+        if each.what == "kept":
+            yield row("skipped", each.item.source, reason="ingested by itself, for other readers")
+
+
+def row_of_skipped(source: str) -> Row:
+    """Return the details of a file that is no document."""
+    return row("skipped", source, reason="of a kind that is not read")

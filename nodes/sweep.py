@@ -5,23 +5,31 @@ from typing import Any
 
 from langgraph.runtime import Runtime
 
-from markgraph.ingestion.ledger import Ledger
-from markgraph.retrieval.types import Index
+from markgraph.ingestion.compare import Comparison
+from markgraph.ingestion.plan import Plan
+from markgraph.ingestion.report import Details, row
+from markgraph.ingestion.store import Store
 from markgraph.security.caller import Caller, caller_of
 from markgraph.state import IngestState
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Removes the chunks of documents that are gone, first from the index, then from the ledger."""
+    """Removes the documents that are gone, and closes the run."""
 
-    index: Index
-    ledger: Ledger
+    comparison: Comparison
+    store: Store
+    details: Details
 
     def __call__(self, state: IngestState, runtime: Runtime[Caller]) -> dict[str, Any]:
-        """Return the sources that were removed."""
+        """Return how many documents were removed, and how many of the rest nobody may read."""
         tenant = caller_of(runtime).tenant
-        for source in state["gone"]:
-            self.index.remove(self.ledger.chunks(tenant, source))
-            self.ledger.forget(tenant, source)
-        return {"removed": state["gone"]}
+        plan = Plan(self.comparison.ledger, state["run"])
+        removed = 0
+        for sources in plan.gone():
+            self.store.remove(tenant, sources)
+            self.details.add(row("removed", source) for source in sources)
+            removed += len(sources)
+        plan.close()
+        unreadable = self.comparison.ledger.count_unreadable(tenant, self.comparison.corpus.name)
+        return {"removed": removed, "unreadable": unreadable}

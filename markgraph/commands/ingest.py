@@ -1,6 +1,5 @@
 """`markgraph ingest`: documents into the index."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,34 +12,34 @@ from tqdm import tqdm
 
 from markgraph.build import Graph, build_graph, make
 from markgraph.commands.checks import OUTPUTS, check_choice, check_number
+from markgraph.commands.ingest_report import print_json, print_text
 from markgraph.errors import UsageError
+from markgraph.ingestion.report import Details
 from markgraph.retrieval.storage import storage_errors
 from markgraph.security.caller import Caller
 
 SOME_FAILED = 1
-SHOWN = 3
-"""How many skipped files are named; output=json names all."""
 
 
 def run(config: DictConfig) -> int:
     """Ingest the corpus, print a report, and return 0, or 1 when a document could not be read."""
     check_choice(config, "output", OUTPUTS)
+    check_choice(config, "dry_run", (True, False))
     check_number(config, "limit", 1, 10**9, optional=True)
     if "path" in config.corpus and config.corpus.path is None:
         raise UsageError("Say what to ingest: markgraph ingest FOLDER, or markgraph ingest corpus=eu_law")
     caller: Caller = make(config, "auth").caller
+    details: Details = make(config.graph, "details")
     with alone(Path(config.data_dir) / config.collection):
-        report = _ingest(build_graph(config), caller, config.limit)
-    if config.output == "json":
-        print(json.dumps(report, ensure_ascii=False))  # noqa: T201
-    else:
-        _print(report)
+        report = _ingest(build_graph(config), caller, {"limit": config.limit, "dry_run": config.dry_run})
+        show = print_json if config.output == "json" else print_text
+        show(report, details, dry_run=config.dry_run)
     return SOME_FAILED if report["failed"] else 0
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Let one ingestion at a time into a collection; the next waits."""
+    """Let one ingestion at a time into a collection; the next waits. A kill opens the lock."""
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "ingest.lock")
@@ -55,29 +54,19 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _ingest(graph: Graph, caller: Caller, limit: int | None) -> dict[str, Any]:
-    """Run the graph with a progress bar on stderr."""
+def _ingest(graph: Graph, caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
+    """Run the graph with a progress bar on stderr: how many documents, how fast, and how long yet."""
     report: dict[str, Any] = {}
-    with tqdm(unit="doc", desc="ingesting", disable=None, file=sys.stderr) as bar:
+    with tqdm(unit="doc", desc="listing", disable=None, file=sys.stderr, smoothing=0.1) as bar:
         stream: Iterator[Any] = graph.stream(
-            {"limit": limit}, context=caller, stream_mode=["updates", "values"]
+            request, context=caller, stream_mode=["updates", "values", "custom"]
         )
         for mode, part in stream:
             if mode == "values":
                 report = {key: part[key] for key in graph.output_channels if key in part}
+            elif mode == "custom":
+                bar.update(part.get("listed", 0) + part.get("read", 0))
             elif "scan" in part:
-                bar.reset(total=len(part["scan"]["pending"]))
-            elif "index_documents" in part:
-                done = part["index_documents"]
-                bar.update(len(done["added"]) + len(done["changed"]) + len(done["failed"]))
+                bar.set_description("ingesting")
+                bar.reset(total=part["scan"]["pending"])
     return report
-
-
-def _print(report: dict[str, Any]) -> None:
-    counts = [f"{len(report[what])} {what}" for what in ("added", "changed", "removed", "failed")]
-    print(f"{', '.join(counts)}, {report['unchanged']} unchanged; {report['chunks']} chunks written.")  # noqa: T201
-    if report["skipped"]:
-        names = ", ".join(report["skipped"][:SHOWN]) + (", ..." if len(report["skipped"]) > SHOWN else "")
-        print(f"Skipped, of other kinds: {len(report['skipped'])} ({names}).")  # noqa: T201
-    for failure in report["failed"]:
-        print(f"failed: {failure['reason']}", file=sys.stderr)  # noqa: T201

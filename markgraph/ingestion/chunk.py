@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from markgraph.documents.types import Document, Heading
 from markgraph.errors import ConfigError
 from markgraph.retrieval.types import Chunk
+from markgraph.security.permissions import Permissions
 from markgraph.text import sentences
 
 _NUMBERED_LINE = re.compile(r"\n[ \t]*(?=(?:\d{1,3}\.)+(?:\d{1,3})?[ \t])")
@@ -50,7 +51,9 @@ class Chunker:
             )
 
     def __call__(
-        self, document: Document, *, tenant: str = "default", readers: tuple[str, ...] = ("public",)
+        self,
+        document: Document,
+        permissions: Permissions = Permissions(),  # noqa: B008 -- frozen
     ) -> list[Chunk]:
         """Return the chunks of `document` in order.
 
@@ -68,8 +71,9 @@ class Chunker:
                 heading=heading,
                 page=max(1, bisect_right(document.pages, start)) if document.pages else None,
                 page_breaks=tuple(offset for offset in document.pages if start < offset < end),
-                tenant=tenant,
-                readers=readers,
+                tenant=permissions.tenant,
+                readers=permissions.readers,
+                classification=permissions.classification,
                 metadata=dict(document.metadata),
             )
             for heading, begin, stop in _sections(document)

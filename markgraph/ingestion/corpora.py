@@ -27,9 +27,11 @@ class Item:
     source: str
     """Path or URI; `Document.source` of what `load` returns."""
     fingerprint: str
-    """SHA-256 of its bytes, in hexadecimal; empty where they could not be read, and `load` then says why."""
+    """SHA-256 of what it is made of, in hexadecimal; empty where that is a file: see `path`."""
     load: Callable[[], Document]
-    """Reads it; raises DocumentError."""
+    """Reads it; raises DocumentError. Several threads may load several items at once."""
+    path: Path | None = None
+    """The file that it is, all of it. It is hashed only when it may have changed since the last time."""
 
 
 class Corpus(Protocol):
@@ -40,13 +42,14 @@ class Corpus(Protocol):
         """Return the scope of removals: what was ingested under it and is no longer listed has left."""
 
     def items(self) -> Iterable[Item]:
-        """List the documents.
+        """List the documents: in the same order each time, and one by one, for there may be millions.
 
         Raises:
-            UsageError: when there is no such corpus, or nothing in it.
+            UsageError: when there is no such corpus.
+            EmptyCorpusError: when there is nothing in it.
         """
 
-    def skipped(self) -> list[str]:
+    def skipped(self) -> Iterable[str]:
         """List the files that lie in the corpus and are not part of it."""
 
 
@@ -67,42 +70,36 @@ class Folder:
         return self._root.as_posix()
 
     def items(self) -> Iterator[Item]:
-        """List the files that `load` can read, in the order of their paths.
+        """List the files that `load` can read, in the order of their paths, as they are found.
 
         Raises:
             UsageError: when the path does not exist, a folder cannot be listed, or no file can be read.
         """
-        files = [path for path in self._files() if self._is_read(path)]
-        if not files:
+        if not any(self._is_read(path) for path in self._files()):
             raise EmptyCorpusError(self._nothing_there())
-        return (_file_item(path) for path in files)
+        return (_file_item(path) for path in self._files() if self._is_read(path))
 
-    def skipped(self) -> list[str]:
+    def skipped(self) -> Iterator[str]:
         """List the files left out: their suffix is not supported, or they are links that lead outside.
 
         Raises:
             UsageError: when the path does not exist, or a folder cannot be listed.
         """
-        return [_name(path) for path in self._files() if not self._is_read(path)]
+        return (_name(path) for path in self._files() if not self._is_read(path))
 
     def _is_read(self, path: Path) -> bool:
-        real = Path(os.path.realpath(path))
-        return real.is_relative_to(os.path.realpath(self._root)) and path.suffix.lower() in SUFFIXES
+        return path.suffix.lower() in SUFFIXES and (not path.is_symlink() or self._lies_within(path))
 
-    def _files(self) -> list[Path]:
-        """Return every file that is not hidden, sorted."""
+    def _lies_within(self, link: Path) -> bool:
+        return Path(os.path.realpath(link)).is_relative_to(os.path.realpath(self._root))
+
+    def _files(self) -> Iterator[Path]:
+        """Return every file that is not hidden, in the order of their paths."""
         if not self._is_named:
             raise UsageError("No folder is named. Say what to ingest: path=FOLDER.")
         if not self._root.exists():
             raise UsageError(f"No such file or folder: {self._root}.{_nearest(self._root)} Check the path.")
-        if self._root.is_file():
-            return [self._root]
-        found = []
-        for folder, names, files in os.walk(self._root, onerror=_refuse):
-            names[:] = [name for name in names if not name.startswith(".")]
-            found += [Path(folder, name) for name in files if not name.startswith(".")]
-        # A pipe or a device would block the reader; a link that leads nowhere is kept, as an unreadable file.
-        return sorted(path for path in found if path.is_file() or not path.exists())
+        return iter([self._root]) if self._root.is_file() else _walk(self._root)
 
     def _nothing_there(self) -> str:
         counts = Counter(Path(name).suffix.lower() or "(no suffix)" for name in self.skipped())
@@ -204,13 +201,24 @@ def _article(document: Document) -> Document:
     return document
 
 
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield the files below `folder` that are not hidden; only one folder's names at a time are in memory."""
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted((entry for entry in entries if entry.name[:1] != "."), key=lambda each: each.name)
+    except OSError as error:
+        raise _unlistable(error) from error
+    for entry in listed:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path))
+        # A pipe or a device would block the reader; a link that leads nowhere is kept, as an unreadable file.
+        elif entry.is_file() or not os.path.exists(entry.path):
+            yield Path(entry.path)
+
+
 def _file_item(path: Path) -> Item:
     source = _name(path)
-    try:
-        fingerprint = sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        fingerprint = ""
-    return Item(source, fingerprint, partial(load, path, source))
+    return Item(source, "", partial(load, path, source), path)
 
 
 def _name(path: Path) -> str:
@@ -229,8 +237,8 @@ def _nearest(path: Path) -> str:
     return f" Did you mean {missing.parent / near[0]}?" if near else ""
 
 
-def _refuse(error: OSError) -> None:
-    """Stop where a folder cannot be listed: what lies in it would count as removed."""
-    raise UsageError(
+def _unlistable(error: OSError) -> UsageError:
+    """Return why the run stops: what lies in a folder that can't be listed would count as removed."""
+    return UsageError(
         f"Cannot list {error.filename}: {error.strerror}. Give read permission, or move it elsewhere."
-    ) from error
+    )

@@ -3,102 +3,210 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from markgraph.errors import StorageError
+from markgraph.ingestion.prepare import Prepared
 from markgraph.retrieval.storage import storage_errors
+from markgraph.security.permissions import Permissions
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS documents (
-    tenant TEXT, source TEXT, scope TEXT, readers TEXT, fingerprint TEXT, PRIMARY KEY (tenant, source));
-CREATE TABLE IF NOT EXISTS chunks (
-    tenant TEXT, source TEXT, id TEXT, PRIMARY KEY (tenant, source, id));
-"""
+PAGE = 1000
+"""How many documents are read at a time."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the ledger knows of a document."""
+
+    source: str
+    scope: str
+    """Name of the corpus that it was ingested with."""
+    permissions: Permissions | None
+    """Those of its chunks; None while they are being changed, or where a run died in that."""
+    metadata: dict[str, str]
+    fingerprint: str | None
+    """Under which it was ingested completely. Empty while it is being replaced; None if it never was."""
 
 
 @dataclass
 class Ledger:
-    """Which documents are in an index, under which fingerprint, as which chunks.
+    """Which documents are in an index, under which fingerprint, open to whom, as which chunks.
 
-    A chunk is written here before it enters an index and leaves here after it has left it, so
-    a run that is killed in between never loses track of one.
+    A chunk is written here before it enters an index and leaves here after it has left it, and permissions
+    are unknown here while they are changed there: a run that is killed in between loses track of nothing.
     """
 
     path: Path
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.path = Path(self.path).expanduser()
 
-    def fingerprint(self, tenant: str, source: str) -> str | None:
-        """Return the fingerprint under which a document was ingested completely, if it was."""
-        query = "SELECT fingerprint FROM documents WHERE tenant = ? AND source = ?"
-        with storage_errors(self.path), self._lock:
-            row = self._database.execute(query, (tenant, source)).fetchone()
-        return str(row[0]) if row else None
+    def known(self, tenant: str, sources: Iterable[str]) -> dict[str, Known]:
+        """Return what is known of these documents, by source; unknown ones are left out."""
+        with self.transaction() as database:
+            rows = database.execute(_THESE, (tenant, _json(sources)))
+            return {row[0]: _known(tenant, *row) for row in rows}
 
-    def known(self, tenant: str, source: str) -> tuple[str, tuple[str, ...]] | None:
-        """Return the scope and the readers under which a document was last ingested, finished or not."""
-        query = "SELECT scope, readers FROM documents WHERE tenant = ? AND source = ?"
-        with storage_errors(self.path), self._lock:
-            row = self._database.execute(query, (tenant, source)).fetchone()
-        return (row[0], tuple(json.loads(row[1]))) if row else None
+    def within(self, tenant: str, scope: str) -> Iterator[Known]:
+        """Yield the documents that were ingested under `scope` or lie in that folder, finished or not.
 
-    def sources(self, tenant: str, scope: str) -> list[str]:
-        """Return the documents that were ingested under `scope` or lie in that folder, finished or not."""
-        query = """SELECT source FROM documents WHERE tenant = :tenant
-            AND (scope = :scope OR substr(source, 1, length(:scope) + 1) = :scope || '/') ORDER BY source"""
-        with storage_errors(self.path), self._lock:
-            rows = self._database.execute(query, {"tenant": tenant, "scope": scope})
-            return [row[0] for row in rows]
+        They come in the order of their sources, and may be changed meanwhile.
+        """
+        asked = {"tenant": tenant, "scope": scope, "after": "", "page": PAGE}
+        while True:
+            with self.transaction() as database:
+                rows = database.execute(_WITHIN, asked).fetchall()
+            yield from (_known(tenant, *row) for row in rows)
+            if len(rows) < PAGE:
+                return
+            asked["after"] = rows[-1][0]
 
-    def chunks(self, tenant: str, source: str) -> list[str]:
-        """Return the ids of every chunk of a document that may be in the index."""
-        query = "SELECT id FROM chunks WHERE tenant = ? AND source = ? ORDER BY id"
-        with storage_errors(self.path), self._lock:
-            return [row[0] for row in self._database.execute(query, (tenant, source))]
+    def is_known(self, tenant: str, scope: str) -> bool:
+        """Tell whether there is any document as `within` yields them."""
+        return next(self.within(tenant, scope), None) is not None
 
-    def begin(
-        self, tenant: str, source: str, scope: str, readers: Sequence[str], ids: Sequence[str]
-    ) -> list[str]:
-        """Note that `ids` are about to be added; return the ids that are outdated once they are."""
-        known = self.chunks(tenant, source)
+    def count_unreadable(self, tenant: str, scope: str) -> int:
+        """Return how many documents of a corpus nobody may read."""
+        with self.transaction() as database:
+            return int(database.execute(_UNREADABLE, {"tenant": tenant, "scope": scope}).fetchone()[0])
+
+    def chunks(self, tenant: str, sources: Iterable[str]) -> list[str]:
+        """Return the ids of every chunk of these documents that may be in the index."""
+        with self.transaction() as database:
+            return [row[0] for row in database.execute(_CHUNKS, (tenant, _json(sources)))]
+
+    def begin(self, tenant: str, scope: str, documents: Sequence[Prepared]) -> list[tuple[int, str]]:
+        """Note that the chunks of `documents` are about to be added; return those outdated once they are."""
+        outdated: list[tuple[int, str]] = []
+        with self.transaction() as database:
+            for document in documents:
+                row = (tenant, document.source, scope, json.dumps(document.metadata))
+                ((number,),) = database.execute(_BEGIN, row).fetchall()
+                ids = {chunk.id for chunk in document.chunks}
+                known = database.execute("SELECT document, id FROM chunks WHERE document = ?", (number,))
+                outdated += [each for each in known if each[1] not in ids]
+                rows = ((number, id_) for id_ in ids)
+                database.executemany("INSERT OR IGNORE INTO chunks VALUES (?, ?)", rows)
+        return outdated
+
+    def finish(
+        self, tenant: str, finished: Iterable[tuple[Prepared, str]], outdated: Iterable[tuple[int, str]]
+    ) -> None:
+        """Note that documents are in the index, each with its fingerprint, and that `outdated` has left."""
+        with self.transaction() as database:
+            for document, fingerprint in finished:
+                columns = _columns(document.permissions)
+                database.execute(_FINISH, (*columns, fingerprint, tenant, document.source))
+            database.executemany("DELETE FROM chunks WHERE document = ? AND id = ?", outdated)
+
+    def forget(self, tenant: str, sources: Sequence[str]) -> None:
+        """Note that documents and all their chunks have left the index."""
+        with self.transaction() as database:
+            for statement in _FORGET:
+                database.execute(statement, (tenant, _json(sources)))
+            database.executemany("DELETE FROM hashes WHERE source = ?", [(source,) for source in sources])
+
+    def permit(
+        self, tenant: str, scope: str, sources: Iterable[str], permissions: Permissions | None
+    ) -> None:
+        """Note who may read documents from now on, by the rules of `scope`; None says it is being changed."""
+        columns = _columns(permissions) if permissions else (None, None)
+        with self.transaction() as database:
+            database.execute(_PERMIT, (*columns, scope, tenant, _json(sources)))
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the database to one thread; what it does there is kept altogether or not at all."""
         with storage_errors(self.path), self._lock, self._database as database:
-            database.execute(
-                "INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?, '')",
-                (tenant, source, scope, json.dumps(sorted(readers))),
-            )
-            database.executemany(
-                "INSERT OR IGNORE INTO chunks VALUES (?, ?, ?)", [(tenant, source, id_) for id_ in ids]
-            )
-        return sorted(set(known) - set(ids))
-
-    def finish(self, tenant: str, source: str, fingerprint: str, outdated: Sequence[str]) -> None:
-        """Note that a document is in the index, and that `outdated` chunks of it have left."""
-        with storage_errors(self.path), self._lock, self._database as database:
-            database.execute(
-                "UPDATE documents SET fingerprint = ? WHERE tenant = ? AND source = ?",
-                (fingerprint, tenant, source),
-            )
-            database.executemany(
-                "DELETE FROM chunks WHERE tenant = ? AND source = ? AND id = ?",
-                [(tenant, source, id_) for id_ in outdated],
-            )
-
-    def forget(self, tenant: str, source: str) -> None:
-        """Note that a document and all its chunks have left the index."""
-        with storage_errors(self.path), self._lock, self._database as database:
-            for table in ("documents", "chunks"):
-                database.execute(
-                    f"DELETE FROM {table} WHERE tenant = ? AND source = ?",  # noqa: S608 -- fixed names
-                    (tenant, source),
-                )
+            yield database
 
     @cached_property
     def _database(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(self.path, check_same_thread=False, timeout=30)
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version != _VERSION and database.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise StorageError(
+                f"{self.path} is of another version of markgraph (format {version}, not {_VERSION}). "
+                "Ingest again into another collection (collection=NAME), or delete its folder."
+            )
         database.executescript(_SCHEMA)
         return database
+
+
+_VERSION = 2
+_SCHEMA = f"""
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+CREATE TABLE IF NOT EXISTS documents (
+    id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, source TEXT NOT NULL, scope TEXT NOT NULL,
+    readers TEXT, classification INTEGER, metadata TEXT NOT NULL, fingerprint TEXT, UNIQUE (tenant, source));
+CREATE TABLE IF NOT EXISTS chunks (document INTEGER, id TEXT, PRIMARY KEY (document, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hashes (source TEXT PRIMARY KEY, stamp TEXT, sha256 TEXT) WITHOUT ROWID;
+PRAGMA user_version = {_VERSION};
+"""
+_THESE = """
+    SELECT source, scope, readers, classification, metadata, fingerprint FROM documents
+    WHERE tenant = ? AND source IN (SELECT value FROM json_each(?))
+"""
+_WITHIN = """
+    SELECT source, scope, readers, classification, metadata, fingerprint FROM documents
+    WHERE tenant = :tenant AND source > :after
+        AND (scope = :scope OR substr(source, 1, length(:scope) + 1) = :scope || '/')
+    ORDER BY source LIMIT :page
+"""
+_UNREADABLE = """
+    SELECT count(*) FROM documents WHERE tenant = :tenant AND readers = '[]'
+        AND (scope = :scope OR substr(source, 1, length(:scope) + 1) = :scope || '/')
+"""
+_CHUNKS = """
+    SELECT chunks.id FROM documents JOIN chunks ON document = documents.id
+    WHERE tenant = ? AND source IN (SELECT value FROM json_each(?))
+"""
+_BEGIN = """
+    INSERT INTO documents (tenant, source, scope, metadata) VALUES (?, ?, ?, ?)
+    ON CONFLICT (tenant, source) DO UPDATE SET
+        scope = excluded.scope, metadata = excluded.metadata, readers = NULL, classification = NULL,
+        fingerprint = CASE WHEN fingerprint IS NULL THEN NULL ELSE '' END
+    RETURNING id
+"""
+_FINISH = """
+    UPDATE documents SET readers = ?, classification = ?, fingerprint = ? WHERE tenant = ? AND source = ?
+"""
+_PERMIT = """
+    UPDATE documents SET readers = ?, classification = ?, scope = ?
+    WHERE tenant = ? AND source IN (SELECT value FROM json_each(?))
+"""
+_FORGET = (
+    """DELETE FROM chunks WHERE document IN (SELECT id FROM documents
+        WHERE tenant = ? AND source IN (SELECT value FROM json_each(?)))""",
+    "DELETE FROM documents WHERE tenant = ? AND source IN (SELECT value FROM json_each(?))",
+)
+
+
+def _columns(permissions: Permissions) -> tuple[str, int]:
+    return _json(sorted(permissions.readers)), permissions.classification
+
+
+def _known(
+    tenant: str,
+    source: str,
+    scope: str,
+    readers: str | None,
+    classification: int,
+    metadata: str,
+    fingerprint: str | None,
+) -> Known:
+    permissions = None
+    if readers is not None:
+        permissions = Permissions(tenant, tuple(json.loads(readers)), classification)
+    return Known(source, scope, permissions, json.loads(metadata), fingerprint)
+
+
+def _json(values: Iterable[str]) -> str:
+    return json.dumps(list(values))

@@ -27,7 +27,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def _faults() -> tuple[type[Exception], ...]:
-    """Return what can go wrong; Chroma is not imported for an index that has no part of it."""
+    """Return what storage raises. Chroma takes a second to import; where it wasn't, it raises nothing."""
     chroma = sys.modules.get("chromadb.errors")
     return (OSError, sqlite3.Error, *((chroma.ChromaError,) if chroma else ()))
 

@@ -18,7 +18,8 @@ def test_says_what_it_did_and_does_it_once(markgraph: Markgraph, documents: Path
     assert (first.code, first.out.startswith("1 added, 0 changed, 0 removed, 0 failed")) == (0, True)
     second = markgraph("ingest", str(documents), HASHED, "output=json")
     assert second.json["unchanged"] == 1
-    assert second.json["added"] == second.json["changed"] == second.json["removed"] == []
+    assert second.json["added"] == second.json["changed"] == second.json["removed"] == 0
+    assert second.json["seconds"].keys() == {"authorize", "permit", "scan", "sweep"}
 
 
 def test_a_wrong_path_names_the_nearest(markgraph: Markgraph, documents: Path) -> None:
@@ -40,7 +41,18 @@ def test_readers_that_nobody_can_be_are_an_error(markgraph: Markgraph, documents
     assert "g:GROUP" in ran.err
 
 
-@pytest.mark.parametrize("setting", ["limit=abc", "limit=-1", "limit=0", "output=xml"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "limit=abc",
+        "limit=-1",
+        "limit=0",
+        "output=xml",
+        "dry_run=1",
+        "classification=secret",
+        "executor.workers=0",
+    ],
+)
 def test_a_setting_out_of_range_says_what_is_allowed(
     markgraph: Markgraph, documents: Path, setting: str
 ) -> None:
@@ -69,6 +81,67 @@ def test_a_corrupt_pdf_costs_only_itself(markgraph: Markgraph, documents: Path) 
 def test_a_caller_who_may_not_write_is_denied(markgraph: Markgraph, documents: Path) -> None:
     ran = markgraph("ingest", str(documents), HASHED, "auth.caller.roles=[reader]")
     assert ran.code == 4
+
+
+def test_a_classification_is_asked_for_beside_the_readers(markgraph: Markgraph, documents: Path) -> None:
+    markgraph("ingest", str(documents), HASHED, "readers=[g:legal]", "classification=internal")
+    legal = ("auth.caller.groups=[legal]", HASHED)
+    assert markgraph("search", "invoice", *legal).code == 3
+    assert markgraph("search", "invoice", *legal, "auth.caller.clearance=internal").code == 0
+    assert markgraph("search", "invoice", HASHED, "auth.caller.clearance=internal").code == 3
+
+
+RULES = """
+rules:
+  - {path: hr/**, readers: [g:hr]}
+  - {path: "*.md", readers: [public]}
+"""
+
+
+@pytest.fixture
+def ruled(documents: Path, tmp_path: Path) -> tuple[str, ...]:
+    """Return the arguments that ingest the documents by rules from a file."""
+    (documents / "hr").mkdir()
+    (documents / "hr" / "pay.md").write_text("# Pay\n\nThe salary of everybody is paid monthly.\n")
+    (tmp_path / "permissions.yaml").write_text(RULES)
+    return ("ingest", str(documents), HASHED, "rules=file", f"rules.path='{tmp_path}/permissions.yaml'")
+
+
+def test_rules_come_from_a_file(markgraph: Markgraph, ruled: tuple[str, ...], tmp_path: Path) -> None:
+    report = markgraph(*ruled, "output=json").json
+    assert (report["added"], report["unreadable"]) == (2, 0)
+    assert markgraph("search", "salary", "index=words", HASHED).code == 3
+    assert markgraph("search", "salary", "index=words", HASHED, "auth.caller.groups=[hr]").code == 0
+    (tmp_path / "permissions.yaml").write_text(RULES.replace("hr]", "board]"))
+    report = markgraph(*ruled, "output=json").json
+    assert (report["permitted"], report["changed"], report["chunks"]) == (1, 0, 0)
+    assert markgraph("search", "salary", "index=words", HASHED, "auth.caller.groups=[hr]").code == 3
+
+
+def test_a_mistake_in_the_rules_is_one_message(
+    markgraph: Markgraph, ruled: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "permissions.yaml").write_text(RULES.replace("readers: [public]", "reader: [public]"))
+    ran = markgraph(*ruled)
+    assert ran.code == 2
+    assert "line 4" in ran.err
+    assert "Did you mean 'readers'?" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_dry_run_lists_every_document_with_its_readers(
+    markgraph: Markgraph, ruled: tuple[str, ...], documents: Path
+) -> None:
+    (documents / "notes.txt").write_text("Nobody is named for this.")
+    ran = markgraph(*ruled, "dry_run=true", "output=json")
+    readers = {Path(row["source"]).name: row["readers"] for row in ran.json["documents"]}
+    assert readers == {"pay.md": ["g:hr"], "terms.md": ["public"], "notes.txt": []}
+    assert (ran.json["dry_run"], ran.json["added"], ran.json["unreadable"]) == (True, 3, 1)
+    text = markgraph(*ruled, "dry_run=true").out
+    assert f"added     {documents}/hr/pay.md  [g:hr; public]\n" in text
+    assert f"added     {documents}/notes.txt  [nobody]\n" in text
+    assert "Nobody may read 1 of these documents" in text
+    assert markgraph("search", "salary", HASHED).code == 2, "nothing was ingested"
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from markgraph.documents.types import Document, Heading
 from markgraph.errors import ConfigError
 from markgraph.ingestion.chunk import Chunker
+from markgraph.security.permissions import Permissions
 
 ARTICLE = (
     "Notification of a breach 1. In the case of a breach, the controller shall notify the authority under "
@@ -121,7 +122,7 @@ def test_a_heading_stands_with_the_text_below_it():
         pages=(0, 100),
         metadata={"celex": "x"},
     )
-    chunks = Chunker(200, 20)(document, tenant="acme", readers=("g:legal",))
+    chunks = Chunker(200, 20)(document, Permissions("acme", ("g:legal",)))
     assert [(each.heading, each.page, each.text[:8]) for each in chunks] == [
         ((), 1, "Preface"),
         (("Act",), 1, "# Act"),

@@ -1,0 +1,44 @@
+"""Changes an index and its ledger in an order that a kill at any moment can't hurt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markgraph.ingestion.batches import batches
+from markgraph.ingestion.ledger import Ledger
+from markgraph.ingestion.prepare import Prepared
+from markgraph.retrieval.types import Index
+from markgraph.security.permissions import Permissions
+
+
+@dataclass(frozen=True)
+class Store:
+    """An index, and the ledger of what is in it."""
+
+    index: Index
+    ledger: Ledger
+
+    def write(self, tenant: str, scope: str, documents: Sequence[tuple[Prepared, str]], size: int) -> None:
+        """Put documents into the index, each under its fingerprint, in place of their earlier versions.
+
+        Args:
+            tenant: whose they are.
+            scope: the name of the corpus that they belong to.
+            documents: with the fingerprint of each.
+            size: so many chunks are given to the index at a time.
+        """
+        outdated = self.ledger.begin(tenant, scope, [document for document, _ in documents])
+        for chunks in batches((chunk for document, _ in documents for chunk in document.chunks), size):
+            self.index.add(chunks)
+        self.index.remove([id_ for _, id_ in outdated])
+        self.ledger.finish(tenant, documents, outdated)
+
+    def permit(self, tenant: str, scope: str, sources: Sequence[str], permissions: Permissions) -> None:
+        """Change who may read documents."""
+        self.ledger.permit(tenant, scope, sources, None)
+        self.index.permit(self.ledger.chunks(tenant, sources), permissions)
+        self.ledger.permit(tenant, scope, sources, permissions)
+
+    def remove(self, tenant: str, sources: Sequence[str]) -> None:
+        """Take documents out."""
+        self.index.remove(self.ledger.chunks(tenant, sources))
+        self.ledger.forget(tenant, sources)
