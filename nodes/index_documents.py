@@ -12,6 +12,7 @@ from markgraph.ingestion.ledger import Ledger
 from markgraph.nodes.scan import Listing, fingerprint
 from markgraph.retrieval.types import Chunk, Index
 from markgraph.security.caller import Caller, caller_of
+from markgraph.security.permissions import Permissions
 from markgraph.state import Failure, IngestState
 
 
@@ -56,7 +57,7 @@ class IndexDocuments:
 
     def _chunks(self, source: str, tenant: str) -> list[Chunk]:
         document = self.listing[source].load()
-        return self.chunker(document, tenant=tenant, readers=tuple(self.readers))
+        return self.chunker(document, Permissions(tenant, tuple(self.readers)))
 
     def _store(self, tenant: str, read: dict[str, list[Chunk]]) -> None:
         outdated = {
