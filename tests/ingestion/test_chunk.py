@@ -20,9 +20,8 @@ LISTS = ["\n2. ", " 1. ", " 2. ", "; (b) ", "\n- ", ":", "\n(a)(1) ", "; (i) ", 
 TABLES = [" | ", "\n| ", "\n|--|--|\n", "\na | b", "\na | b\nc | d\n"]
 OTHERS = ["\n\n", "\n", " ", ". ", "\r", "\u3000", "。", "\nArticle 5\n", "\u2018x\u2019 means "]
 SEAMS = st.sampled_from([*LISTS, *TABLES, *OTHERS])
-ODD = st.text(
-    st.one_of(st.characters(), st.sampled_from("ab .\n\t\u00a0\u2028e\u0301👩\u200d⚖\u05d0")), max_size=40
-)
+UNICODE = st.characters(codec="utf-8")
+ODD = st.text(st.one_of(UNICODE, st.sampled_from("ab .\n\t\u00a0\u2028e\u0301👩\u200d⚖\u05d0")), max_size=40)
 
 
 @st.composite

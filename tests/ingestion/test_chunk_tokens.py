@@ -14,7 +14,7 @@ from markgraph.ingestion.chunk import Chunker
 from markgraph.ingestion.tokens import TokenCounts, count_inner
 from markgraph.models.embed import HashEmbeddings, TransformerEmbeddings
 from markgraph.retrieval.types import Chunk
-from tests.ingestion.test_chunk import ODD, documents
+from tests.ingestion.test_chunk import ODD, UNICODE, documents
 
 
 def minilm() -> TransformerEmbeddings:
@@ -52,7 +52,10 @@ def test_no_chunk_with_its_headings_is_longer_than_the_embedder_reads(
 
 
 @settings(deadline=None)
-@given(text=st.lists(st.one_of(ODD, st.text(max_size=80))).map("".join), data=st.data())
+@given(
+    text=st.lists(st.one_of(ODD, st.text(UNICODE, max_size=80))).map("".join),
+    data=st.data(),
+)
 def test_a_stretch_takes_no_more_tokens_than_are_counted(
     embedder: Any, text: str, data: st.DataObject
 ) -> None:
