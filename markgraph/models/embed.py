@@ -14,6 +14,7 @@ from markgraph.text import words
 
 if TYPE_CHECKING:
     import torch
+    from tokenizers import Tokenizer
 
 
 @dataclass
@@ -36,6 +37,15 @@ class TransformerEmbeddings(Embeddings):
         """Return what an index remembers: vectors of two names don't mix."""
         return self.source
 
+    @property
+    def context_tokens(self) -> int:
+        """Return how many tokens of a text it reads."""
+        return min(self.max_tokens, self._loaded[0].model_max_length)
+
+    def count_tokens(self, texts: list[str]) -> list[int]:
+        """Return how many tokens each text takes, `[CLS]` and `[SEP]` included; several threads may ask."""
+        return [len(encoding) for encoding in self._counter.encode_batch_fast(texts)]
+
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return one vector of length 1 for each text."""
         vectors: dict[int, list[float]] = {}
@@ -56,7 +66,7 @@ class TransformerEmbeddings(Embeddings):
         import torch
 
         tokenizer, model = self._loaded
-        room = min(self.max_tokens, tokenizer.model_max_length)
+        room = self.context_tokens
         batch = tokenizer(texts, padding=True, truncation=True, max_length=room, return_tensors="pt")
         with torch.inference_mode():
             hidden = model(**batch).last_hidden_state  # (b, l, d)
@@ -70,20 +80,41 @@ class TransformerEmbeddings(Embeddings):
 
         return load_encoder(resolve(self.source, self.sha256))
 
+    @cached_property
+    def _counter(self) -> "Tokenizer":
+        """A tokenizer of its own: embedding switches truncation on and off in the other."""
+        from tokenizers import Tokenizer
+
+        counter = Tokenizer.from_str(self._loaded[0].backend_tokenizer.to_str())
+        counter.no_truncation()
+        counter.no_padding()
+        return counter
+
 
 @dataclass
 class HashEmbeddings(Embeddings):
     """Embeds by hashing stems into buckets: no weights, always the same, good enough for tests.
 
-    Texts that share words are near; synonyms are not.
+    Texts that share words are near; synonyms are not. Words are its tokens.
     """
 
     dimensions: int = 256
+    max_tokens: int = 256
+    """Words that it reads of a text; it ignores the rest."""
 
     @property
     def name(self) -> str:
         """Return what an index remembers: vectors of two names don't mix."""
         return f"hash-{self.dimensions}"
+
+    @property
+    def context_tokens(self) -> int:
+        """Return how many words of a text it reads."""
+        return self.max_tokens
+
+    def count_tokens(self, texts: list[str]) -> list[int]:
+        """Return how many words each text has."""
+        return [len(text.split()) for text in texts]
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return one vector of length 1 for each text."""
@@ -92,6 +123,7 @@ class HashEmbeddings(Embeddings):
     def embed_query(self, text: str) -> list[float]:
         """Return the vector of one text."""
         vector = np.zeros(self.dimensions)
+        text = " ".join(text.split()[: self.max_tokens])
         for word in words(text) or [text]:
             bucket = int.from_bytes(blake2b(word.encode(), digest_size=4).digest(), "big")
             vector[bucket % self.dimensions] += 1.0

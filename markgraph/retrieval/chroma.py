@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import Protocol, runtime_checkable  # typing's own would read the weights, in 3.11
 
 from markgraph.errors import ConfigError, StorageError
 from markgraph.retrieval.storage import storage_errors
@@ -29,11 +30,18 @@ BATCH = 256
 
 @runtime_checkable
 class Embedder(Protocol):
-    """What an index needs of an embedder, beyond LangChain's `Embeddings`: a name."""
+    """What an index needs of an embedder, beyond LangChain's `Embeddings`: a name, and how much it reads."""
 
     @property
     def name(self) -> str:
         """Return the same name for the same vectors."""
+
+    @property
+    def context_tokens(self) -> int:
+        """Return how many tokens of a text it reads; it ignores the rest."""
+
+    def count_tokens(self, texts: list[str]) -> list[int]:
+        """Return how many tokens each text takes, with those that mark its beginning and its end."""
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return a vector for each text."""
@@ -61,8 +69,9 @@ class ChromaIndex:
         self.path = Path(self.path).expanduser()
         if not isinstance(self.embedder, Embedder):
             raise ConfigError(
-                f"The embedder is a {type(self.embedder).__name__}, which has no `name`. An index remembers "
-                "by name which embedder made its vectors: subclass yours and add the property."
+                f"The embedder is a {type(self.embedder).__name__}, which lacks `name`, `context_tokens` or "
+                "`count_tokens`. An index remembers by name which embedder made its vectors, and chunks are "
+                "cut to what it reads: subclass yours and add them."
             )
 
     def add(self, chunks: Sequence[Chunk]) -> None:

@@ -16,12 +16,12 @@ ARTICLE = (
     "referred to in paragraph 1. The notification shall: (a) describe the breach; (b) name the officer, as "
     "in points (a) and (b) of Article 13; and (c) describe the consequences. 3. The controller shall keep it."
 )
-SEAMS = st.sampled_from(
-    ["\n\n", "\n", " ", ". ", "\n2. ", " 1. ", " 2. ", "; (b) ", "\n- ", "\r", "\u3000", "。"]
-)
-ODD = st.text(
-    st.one_of(st.characters(), st.sampled_from("ab .\n\t\u00a0\u2028e\u0301👩\u200d⚖\u05d0")), max_size=40
-)
+LISTS = ["\n2. ", " 1. ", " 2. ", "; (b) ", "\n- ", ":", "\n(a)(1) ", "; (i) ", "\n   - "]
+TABLES = [" | ", "\n| ", "\n|--|--|\n", "\na | b", "\na | b\nc | d\n"]
+OTHERS = ["\n\n", "\n", " ", ". ", "\r", "\u3000", "。", "\nArticle 5\n", "\u2018x\u2019 means "]
+SEAMS = st.sampled_from([*LISTS, *TABLES, *OTHERS])
+UNICODE = st.characters(codec="utf-8")
+ODD = st.text(st.one_of(UNICODE, st.sampled_from("ab .\n\t\u00a0\u2028e\u0301👩\u200d⚖\u05d0")), max_size=40)
 
 
 @st.composite
@@ -122,7 +122,7 @@ def test_a_heading_stands_with_the_text_below_it():
         pages=(0, 100),
         metadata={"celex": "x"},
     )
-    chunks = Chunker(200, 20)(document, Permissions("acme", ("g:legal",)))
+    chunks = Chunker(200, 20)(document, Permissions("acme", ("g:legal",), 2))
     assert [(each.heading, each.page, each.text[:8]) for each in chunks] == [
         ((), 1, "Preface"),
         (("Act",), 1, "# Act"),
@@ -130,9 +130,8 @@ def test_a_heading_stands_with_the_text_below_it():
         (("Act", "Scope"), 2, "It appli"),
         (("Annex",), 2, "# Annex"),
     ]
-    assert {(each.tenant, each.readers, each.metadata["celex"]) for each in chunks} == {
-        ("acme", ("g:legal",), "x")
-    }
+    assert {each.permissions for each in chunks} == {Permissions("acme", ("g:legal",), 2)}
+    assert {each.metadata["celex"] for each in chunks} == {"x"}
     assert chunks[0].metadata is not document.metadata
 
 

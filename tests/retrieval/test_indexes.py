@@ -40,7 +40,7 @@ class TestChromaIndex(IndexSuite):
             other.search("payment", ANNA, 1)
 
     def test_wants_an_embedder_with_a_name(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match="DeterministicFakeEmbedding, which has no `name`"):
+        with pytest.raises(ConfigError, match="DeterministicFakeEmbedding, which lacks `name`"):
             ChromaIndex(tmp_path, DeterministicFakeEmbedding(size=8))  # type: ignore[arg-type]
 
     def test_goes_on_after_another_process_has_written(self, tmp_path: Path) -> None:
