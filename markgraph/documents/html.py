@@ -14,7 +14,7 @@ from bs4.element import NavigableString, PreformattedString
 
 from markgraph.documents.headings import first_title
 from markgraph.documents.numerals import letters, roman
-from markgraph.documents.tables import BAR, Cell, grid
+from markgraph.documents.tables import BAR, Cell, row_lines
 from markgraph.documents.text import Block, assemble, clean, decode, stem
 from markgraph.documents.types import Document
 
@@ -79,8 +79,8 @@ def _prune(soup: BeautifulSoup) -> None:
 def _lay_out(rows: list[Tag]) -> None:
     """Put the cells of each row of a table in its place, as one line."""
     cells = [[_cell(cell) for cell in row.find_all(["td", "th"])] for row in rows]
-    for row, texts in zip(rows, grid(cells), strict=True):
-        row.string = BAR.join(texts)
+    for row, line in zip(rows, row_lines(cells), strict=True):
+        row.string = line
 
 
 def _cell(cell: Tag) -> Cell:
@@ -144,7 +144,7 @@ def _blocks(root: Tag) -> Iterator[Block]:
 
 
 def _block(owner: Tag, words: str) -> Block:
-    if owner.name == "tr":
+    if owner.name == "tr" and BAR in words:
         return Block(words, tight=True, table=owner.find_parent("table") or owner)
     text = words if owner.name == "pre" else "\n".join(map(_squeeze, words.strip().split("\n")))
     around = owner.parent.name if owner.parent else ""

@@ -51,9 +51,23 @@ def grid(rows: Iterable[Sequence[Cell]]) -> list[list[str]]:
     return [[texts.get(column, "") for column in columns] if texts else [] for texts in placed]
 
 
+def row_lines(rows: Iterable[Sequence[Cell]]) -> list[str]:
+    """Return each row as `a | b`, an empty line where it holds no text.
+
+    What stands alone in the first column above the table, as its title does, is a line without bars, so that
+    the first line with bars is the header.
+    """
+    lines, is_above = [], True
+    for texts in grid(rows):
+        is_above = is_above and not any(texts[1:])
+        lines.append("".join(texts) if is_above else BAR.join(texts))
+    return lines
+
+
 def row_blocks(rows: Iterable[Sequence[Cell]], table: object) -> Iterator[Block]:
     """Yield the rows of `table` that hold text."""
-    return (Block(BAR.join(texts), tight=True, table=table) for texts in grid(rows) if texts)
+    for line in filter(None, row_lines(rows)):
+        yield Block(line, tight=True, table=table if BAR in line else None)
 
 
 def read_csv(data: bytes, source: str) -> Document:

@@ -11,7 +11,7 @@ from typing import Any
 
 from markgraph.documents.archive import check_size
 from markgraph.documents.shown import shown
-from markgraph.documents.tables import BAR, Cell, grid
+from markgraph.documents.tables import Cell, row_blocks
 from markgraph.documents.text import Block, assemble, clean, join, stem
 from markgraph.documents.types import Document
 from markgraph.errors import DocumentError
@@ -57,18 +57,11 @@ def read_xlsx(data: bytes, source: str) -> Document:
 
 
 def _sheet(sheet: Any) -> Iterator[Block]:
-    """Yield the name of a sheet and its rows, none where all cells are empty.
-
-    What stands alone in a row above the table is no row of it.
-    """
-    rows = [texts for texts in grid(_cells(sheet)) if texts]
+    """Yield the name of a sheet and its rows, none where all cells are empty."""
+    rows = list(row_blocks(_cells(sheet), sheet))
     if rows:
         yield Block(sheet.title, level=1)
-    is_above = True
-    for texts in rows:
-        filled = list(filter(None, texts))
-        is_above = is_above and len(filled) == 1 < len(texts)
-        yield Block(filled[0], tight=True) if is_above else Block(BAR.join(texts), tight=True, table=sheet)
+    yield from rows
 
 
 def _cells(sheet: Any) -> Iterator[list[Cell]]:

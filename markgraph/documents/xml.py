@@ -10,7 +10,7 @@ from typing import Any
 from lxml import etree
 
 from markgraph.documents.headings import first_title
-from markgraph.documents.tables import BAR, Cell, grid
+from markgraph.documents.tables import BAR, Cell, row_lines
 from markgraph.documents.text import Block, assemble, clean, join, stem
 from markgraph.documents.types import Document
 from markgraph.documents.xml_mapping import XmlMapping
@@ -225,8 +225,8 @@ class _Reading:
             cells = [
                 [self._cell(each) for each in row if self._name(each) in self._mapping.cells] for row in rows
             ]
-            for row, texts in zip(rows, grid(cells), strict=True):
-                yield row, (table, BAR.join(texts))
+            for row, line in zip(rows, row_lines(cells), strict=True):
+                yield row, (table if BAR in line else None, line)
 
     def _cell(self, cell: Any) -> Cell:
         more = cell.get("morerows")  # CALS counts the rows beyond the first

@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import re
+import zipfile
 from email.message import EmailMessage
 
 import docx
@@ -98,4 +100,26 @@ def test_any_change_to_a_good_file_is_read_or_refused(kind: str, data: st.DataOb
     check(read, whole[:start] + data.draw(st.binary(max_size=20)) + whole[start + length :])
 
 
+@pytest.mark.parametrize("kind", ["docx", "pptx", "xlsx"])
+@given(data=st.data())
+def test_any_change_within_a_part_of_an_archive_is_read_or_refused(kind: str, data: st.DataObject) -> None:
+    read, make = READERS[kind]
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(GOOD.setdefault(kind, make()))) as old, zipfile.ZipFile(out, "w") as new:
+        changed = data.draw(st.sampled_from([name for name in old.namelist() if PART.search(name)]))
+        for name in old.namelist():
+            part = old.read(name)
+            if name == changed:
+                values = [match.span(1) for match in VALUE.finditer(part)]
+                start, end = data.draw(st.sampled_from(values))
+                value = data.draw(
+                    st.sampled_from([b"", b"-1", b"x", b"99999999999", b"1e9"]) | st.binary(max_size=9)
+                )
+                part = part[:start] + value + part[end:]
+            new.writestr(name, part)
+    check(read, out.getvalue())
+
+
+PART = re.compile(r"(?:document|numbering|styles|slide1|presentation|sheet1|workbook|core|Types\])\.xml$")
+VALUE = re.compile(rb'="([^"]*)"')
 GOOD: dict[str, bytes] = {}

@@ -1,6 +1,6 @@
 import pytest
 
-from markgraph.documents.tables import Cell, grid
+from markgraph.documents.tables import Cell, grid, row_lines
 from markgraph.errors import DocumentError
 
 
@@ -30,6 +30,12 @@ def test_empty_rows_and_columns_are_dropped():
 def test_a_cell_that_says_it_covers_a_billion_columns_and_rows_costs_no_more_than_its_table():
     rows = grid([[Cell("a", columns=10**9), Cell("b")], [Cell("c", rows=10**9)], [Cell("d")]])
     assert rows == [["a", "", "b"], ["c", "", ""], ["", "d", ""]]
+
+
+def test_what_stands_alone_above_a_table_is_no_row_of_it_but_a_header_with_an_empty_corner_is():
+    rows = [["Fees of 2026", ""], ["", ""], ["", "Amount"], ["Filing", ""], ["Hearing", "20"]]
+    lines = row_lines([[Cell(text) for text in row] for row in rows])
+    assert lines == ["Fees of 2026", "", " | Amount", "Filing | ", "Hearing | 20"]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
