@@ -98,7 +98,8 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(folder: Path, tmp_p
     process = start(folder, killed, *SMALL_STEPS)
     wait_until(lambda: (killed / "documents" / "ledger.sqlite").exists() and finished(killed) >= at, process)
     process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
     before = finished(killed)
     assert before < FILES
     rest = report_of(start(folder, killed))
