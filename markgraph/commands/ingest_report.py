@@ -13,7 +13,7 @@ from rich.text import Text
 from markgraph.commands.terminal import printable
 from markgraph.ingestion.report import Details
 
-COUNTS = ("added", "changed", "removed", "permitted", "failed", "unchanged", "skipped")
+COUNTS = ("added", "changed", "removed", "failed", "permitted", "unchanged", "skipped")
 SHOWN = 3
 """How many skipped files are named; the details have all."""
 Report = dict[str, Any]

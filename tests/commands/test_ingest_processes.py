@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -26,10 +26,16 @@ SMALL_STEPS = ("graph.index_documents.batch_size=4", "graph.index_documents.step
 FORBIDDEN = ("torch", "chromadb", "transformers")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "many"
-    folder.mkdir()
+class Clean(NamedTuple):
+    """What an undisturbed run gives."""
+
+    report: dict[str, Any]
+    stored: tuple[set[str], set[str]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many")
     for number in range(FILES):
         paragraphs = (f"## Part {part}\n\nClause {number} of part {part} is due.\n" for part in range(3))
         (folder / f"{number:03}.md").write_text(f"# Contract {number}\n\n" + "\n".join(paragraphs))
@@ -91,23 +97,31 @@ def finished(home: Path) -> int:
             return 0
 
 
+@pytest.fixture(scope="module")
+def clean(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Clean:
+    home = tmp_path_factory.mktemp("clean")
+    report = report_of(start(folder, home))
+    assert (report["added"], report["failed"]) == (FILES, 0)
+    both = stored(home)
+    assert len(both[0]) == len(both[1]) == report["chunks"]
+    return Clean(report, both)
+
+
 @pytest.mark.parametrize("at", [0, FILES // 3, FILES - 8])
-def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(folder: Path, tmp_path: Path, at: int) -> None:
-    clean, killed = tmp_path / "clean", tmp_path / "killed"
-    whole = report_of(start(folder, clean))
-    process = start(folder, killed, *SMALL_STEPS)
-    wait_until(lambda: (killed / "documents" / "ledger.sqlite").exists() and finished(killed) >= at, process)
+def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
+    folder: Path, tmp_path: Path, clean: Clean, at: int
+) -> None:
+    home = tmp_path / "home"
+    process = start(folder, home, *SMALL_STEPS)
+    wait_until(lambda: (home / "documents" / "ledger.sqlite").exists() and finished(home) >= at, process)
     process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    before = finished(killed)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    before = finished(home)
     assert before < FILES
-    rest = report_of(start(folder, killed))
+    rest = report_of(start(folder, home))
     assert (rest["added"], rest["unchanged"], rest["changed"]) == (FILES - before, before, 0)
-    assert rest["added"] + rest["unchanged"] == whole["added"] == FILES
-    assert stored(killed) == stored(clean)
-    assert len(stored(clean)[0]) == whole["chunks"]
-    again = report_of(start(folder, killed))
-    assert (again["unchanged"], again["chunks"]) == (FILES, 0)
+    assert stored(home) == clean.stored
 
 
 def test_ctrl_c_ends_cleanly_with_what_was_finished_kept(folder: Path, tmp_path: Path) -> None:
@@ -124,14 +138,12 @@ def test_ctrl_c_ends_cleanly_with_what_was_finished_kept(folder: Path, tmp_path:
     assert (rest["added"], rest["unchanged"]) == (FILES - before, before)
 
 
-def test_of_runs_at_once_one_works_and_the_others_wait(folder: Path, tmp_path: Path) -> None:
+def test_of_runs_at_once_one_works_and_the_others_wait(folder: Path, tmp_path: Path, clean: Clean) -> None:
     processes = [start(folder, tmp_path / "home") for _ in range(3)]
     reports = [report_of(process) for process in processes]
     assert sorted(report["added"] for report in reports) == [0, 0, FILES]
     assert sorted(report["unchanged"] for report in reports) == [0, FILES, FILES]
-    dense, words = stored(tmp_path / "home")
-    assert dense == words
-    assert len(words) == max(report["chunks"] for report in reports)
+    assert stored(tmp_path / "home") == clean.stored
 
 
 def test_a_killed_run_does_not_keep_others_waiting(folder: Path, tmp_path: Path) -> None:

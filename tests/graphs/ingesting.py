@@ -1,0 +1,27 @@
+"""Ingests a folder, as the tests of the ingestion graph do."""
+
+from pathlib import Path
+from typing import Any
+
+from markgraph.graphs.ingest import build
+from markgraph.ingestion.corpora import Folder
+from markgraph.ingestion.ledger import Ledger
+from markgraph.ingestion.rules import rules_for_all
+from markgraph.retrieval.types import Index
+from markgraph.security.caller import Caller
+
+WRITER = Caller("wanda", ("reader", "writer"))
+LEGAL = Caller("anna", ("reader",), groups=("legal",))
+
+
+def ingest(
+    folder: Path,
+    index: Index,
+    readers: tuple[str, ...] = ("public",),
+    dry_run: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Ingest `folder` as WRITER and return the report."""
+    options = {"rules": rules_for_all(readers), "corpus": Folder(folder), **options}
+    graph = build(index=index, ledger=Ledger(folder.parent / "ledger.sqlite"), **options)
+    return graph.invoke({"limit": None, "dry_run": dry_run}, context=WRITER)
