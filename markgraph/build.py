@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from markgraph.ingestion.corpora import Corpus
     from markgraph.ingestion.ledger import Ledger
-    from markgraph.retrieval.chroma import Embedder
+    from markgraph.retrieval.dense import Embedder
     from markgraph.retrieval.types import Index
 
 CONFIG_MODULE = "markgraph.conf"
