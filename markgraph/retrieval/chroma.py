@@ -5,17 +5,19 @@ import threading
 from collections.abc import Collection as Some
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from markgraph.errors import StorageError
 from markgraph.retrieval.chroma_base import ChromaBase
 from markgraph.retrieval.chroma_sqlite import ids_after, permitted_among, permitted_ids
 from markgraph.retrieval.dense import Embedder, check_embedder
-from markgraph.retrieval.storage import storage_errors
+from markgraph.retrieval.generations import Generation
+from markgraph.retrieval.storage import storage_errors, write_whole
 from markgraph.security.caller import Caller
 
 if TYPE_CHECKING:
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection
 
 __all__ = ["ChromaIndex", "Embedder"]
+_POSITION = """
+    SELECT max(coalesce((SELECT max(seq_id) FROM embeddings_queue), 0),
+               coalesce((SELECT max(seq_id) FROM max_seq_id), 0))
+"""
 
 
 @dataclass
@@ -42,7 +48,7 @@ class ChromaIndex(ChromaBase):
     """How many a search looks at before it lists what is permitted; 0 lists at once."""
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
     _opened: "Collection | None" = field(default=None, init=False, repr=False, compare=False)
-    _version: int = field(default=-1, init=False, repr=False, compare=False)
+    _applied: int = field(default=-1, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.path = Path(self.path).expanduser()
@@ -61,7 +67,35 @@ class ChromaIndex(ChromaBase):
             yield collection
             # Chroma takes its log in when it is read. No other wrote meanwhile, so what changed is ours.
             collection.count()
-            self._opened, self._version = collection, self._data_version()
+            self._opened, self._applied = collection, self._position()
+
+    def at(self, generation: str, embedder: Embedder) -> "ChromaIndex":
+        """Return an index over another generation in the same folder."""
+        return replace(self, generation=generation, embedder=embedder)
+
+    def current(self) -> Generation | None:
+        """Return the note; None where nothing was ever switched."""
+        try:
+            text = self._note.read_text("utf-8")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(f"Could not read {self._note}: {error}.") from error
+        return Generation.from_json(text, str(self._note))
+
+    def switch(self, to: Generation) -> None:
+        """Write the note, whole or not at all."""
+        with storage_errors(self.path):
+            write_whole(self._note, to.to_json())
+
+    @contextmanager
+    def _client_held(self) -> Iterator["ClientAPI | None"]:
+        with storage_errors(self.path), self._lock:
+            yield self._client() if self._file.exists() else None
+
+    @property
+    def _note(self) -> Path:
+        return self.path / "current.json"
 
     def _make_folder(self) -> None:
         with storage_errors(self.path):
@@ -91,13 +125,17 @@ class ChromaIndex(ChromaBase):
 
         Chroma keeps its vectors in memory and does not notice; a search then fails on ids it lacks.
         """
-        if self._opened is None or self._data_version() != self._version:
+        if self._opened is None or self._position() != self._applied:
             self._opened = self._find(self._client())
-            self._version = self._data_version()
+            self._applied = self._position()
         return self._opened
 
-    def _data_version(self) -> int:
-        return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
+    def _position(self) -> int:
+        """Return how far the log goes in which Chroma enters every change; not opening it, nor a search."""
+        try:
+            return int(self._watch.execute(_POSITION).fetchone()[0])
+        except sqlite3.OperationalError:  # Chroma has not made its tables yet
+            return 0
 
     @cached_property
     def _watch(self) -> sqlite3.Connection:

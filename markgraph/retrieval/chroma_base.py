@@ -12,7 +12,7 @@ this caller. `neighbours=0` lists the permitted chunks first each time.
 from abc import ABC, abstractmethod
 from collections.abc import Collection as Some
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +121,36 @@ class ChromaBase(ABC):
         with self._reading() as collection:
             return collection.count() if collection else 0
 
+    def generations(self) -> dict[str, str]:
+        """Return the generations that are there, and the names of the embedders that made them."""
+        with self._client_held() as client:
+            found = client.list_collections() if client else []
+        first = self._prefix
+        metadata = {each.name: each.metadata or {} for each in found}
+        return {
+            name.removeprefix(first).removeprefix("-"): str(about.get("embedder"))
+            for name, about in metadata.items()
+            if name == first or name.startswith(f"{first}-")
+        }
+
+    def drop(self, generation: str) -> None:
+        """Remove a generation; one that isn't there is ignored."""
+        from chromadb.errors import NotFoundError
+
+        with self._client_held() as client:
+            if client:
+                with suppress(NotFoundError):
+                    client.delete_collection(self._named(generation))
+
+    @abstractmethod
+    def _client_held(self) -> "AbstractContextManager[ClientAPI | None]":
+        """Hold a client, for this thread alone; None where nothing was ever stored."""
+
+    @property
+    def _prefix(self) -> str:
+        """Return what the names of all generations begin with."""
+        return COLLECTION
+
     @cached_property
     def _reach(self) -> Reach:
         return Reach(self.neighbours)
@@ -207,7 +237,10 @@ class ChromaBase(ABC):
 
     @property
     def _collection_name(self) -> str:
-        return f"{COLLECTION}-{self.generation}" if self.generation else COLLECTION
+        return self._named(self.generation)
+
+    def _named(self, generation: str) -> str:
+        return f"{self._prefix}-{generation}" if generation else self._prefix
 
 
 def _query(

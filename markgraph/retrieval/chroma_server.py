@@ -10,7 +10,7 @@ import weakref
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies, proxy_bypass
@@ -18,6 +18,7 @@ from urllib.request import getproxies, proxy_bypass
 from markgraph.errors import ConfigError, MarkError, StorageError
 from markgraph.retrieval.chroma_base import ChromaBase
 from markgraph.retrieval.dense import Embedder, check_embedder
+from markgraph.retrieval.generations import Generation
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -73,13 +74,48 @@ class ChromaServerIndex(ChromaBase):
             self._opened = self._opened or self._find(self._client) or self._create(self._client)
             yield self._opened
 
+    def at(self, generation: str, embedder: Embedder) -> "ChromaServerIndex":
+        """Return an index over another generation in the same server."""
+        return replace(self, generation=generation, embedder=embedder)
+
+    def current(self) -> Generation | None:
+        """Return the note, an empty collection's metadata; None where nothing was ever switched."""
+        from chromadb.errors import NotFoundError
+
+        with self._client_held() as client:
+            try:
+                note = client.get_collection(self._note, embedding_function=None)
+            except NotFoundError:
+                return None
+        return Generation.from_json((note.metadata or {}).get("generation", ""), self._place)
+
+    def switch(self, to: Generation) -> None:
+        """Write the note, whole or not at all."""
+        from chromadb.errors import NotFoundError
+
+        note = {"generation": to.to_json()}
+        with self._client_held() as client:
+            try:
+                client.get_collection(self._note, embedding_function=None).modify(metadata=note)
+            except NotFoundError:
+                client.create_collection(self._note, embedding_function=None, metadata=note)
+
+    @contextmanager
+    def _client_held(self) -> Iterator["ClientAPI"]:
+        with self._errors(), self._lock:
+            yield self._client
+
     @property
     def _place(self) -> str:
         return f"{self.host}:{self.port} ({self._collection_name})"
 
     @property
-    def _collection_name(self) -> str:
-        return f"{self.collection}-{super()._collection_name}"
+    def _prefix(self) -> str:
+        return f"{self.collection}-{super()._prefix}"
+
+    @property
+    def _note(self) -> str:
+        return f"{self.collection}-current"
 
     def _ids_after(self, collection: "Collection", after: str, limit: int) -> list[str]:
         """Return the next `limit` ids; the server can't sort, so they are listed when a scan begins."""

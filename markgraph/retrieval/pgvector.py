@@ -15,6 +15,7 @@ from markgraph.retrieval.dense import (
     embed,
     embed_query,
 )
+from markgraph.retrieval.generations import Generation
 from markgraph.retrieval.postgres import Postgres
 from markgraph.retrieval.types import Chunk, Hit
 from markgraph.security.caller import Caller, readers_of
@@ -119,6 +120,37 @@ class PgVectorIndex:
         rows = self._rows(sql.COUNT, {})
         return int(rows[0][0]) if rows else 0
 
+    def at(self, generation: str, embedder: Embedder) -> "PgVectorIndex":
+        """Return an index over another generation in the same schema."""
+        return replace(self, generation=generation, embedder=embedder)
+
+    def current(self) -> Generation | None:
+        """Return the note; None where nothing was ever switched."""
+        with self._postgres.connection() as connection:
+            if not self._is_there(connection, self._tables.switched_name):
+                return None
+            row = connection.execute(self._sql(sql.SWITCHED)).fetchone()
+        return Generation.from_json(row[0], f"Postgres ({self._tables.switched_name})") if row else None
+
+    def switch(self, to: Generation) -> None:
+        """Write the note, whole or not at all."""
+        with self._postgres.connection() as connection:
+            connection.execute(self._sql(sql.SWITCH), {"generation": to.to_json()})
+
+    def generations(self) -> dict[str, str]:
+        """Return the generations that are there, and the names of the embedders that made them."""
+        with self._postgres.connection() as connection:
+            if not self._is_there(connection, self._tables.switched_name):
+                return {}
+            return dict(connection.execute(self._sql(sql.GENERATIONS)).fetchall())
+
+    def drop(self, generation: str) -> None:
+        """Remove a generation; one that isn't there is ignored."""
+        tables = sql.Tables(self.collection, generation)
+        with self._postgres.connection() as connection:
+            connection.execute(tables.fill(sql.DROP))
+            connection.execute(tables.fill(sql.UNREGISTER), {"generation": generation})
+
     def _rows(self, statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         with self._reading() as connection:
             return connection.execute(self._sql(statement), values).fetchall() if connection else []
@@ -127,8 +159,7 @@ class PgVectorIndex:
     def _reading(self) -> "Iterator[Connection[Any] | None]":
         """Hold a connection, in a transaction; None where nothing was ever stored."""
         with self._postgres.connection() as connection:
-            there = connection.execute(sql.THERE, {"table": self._tables.chunks_name}).fetchone()
-            if not there or not there[0]:
+            if not self._is_there(connection, self._tables.chunks_name):
                 yield None
                 return
             self._check(connection)
@@ -138,11 +169,15 @@ class PgVectorIndex:
     def _writing(self, dimensions: int) -> "Iterator[Connection[Any]]":
         """Hold a connection, in a transaction, with the table made where there was none."""
         with self._postgres.connection() as connection:
-            there = connection.execute(sql.THERE, {"table": self._tables.chunks_name}).fetchone()
-            if not there or not there[0]:
+            if not self._is_there(connection, self._tables.chunks_name):
                 self._tables.create(connection, self.embedder.name, dimensions)
             self._check(connection)
             yield connection
+
+    @staticmethod
+    def _is_there(connection: "Connection[Any]", table: str) -> bool:
+        row = connection.execute(sql.THERE, {"table": table}).fetchone()
+        return bool(row and row[0])
 
     def _check(self, connection: "Connection[Any]") -> None:
         if self._checked:

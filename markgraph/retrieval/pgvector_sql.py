@@ -39,6 +39,14 @@ SEARCH = f"""
 COUNT = "SELECT count(*) FROM {chunks}"
 THERE = "SELECT to_regclass(%(table)s) IS NOT NULL"
 BUILT_WITH = "SELECT embedder FROM {generations} WHERE name = %(generation)s"
+SWITCHED = "SELECT generation FROM {switched}"
+SWITCH = """
+    INSERT INTO {switched} VALUES (true, %(generation)s)
+    ON CONFLICT (one) DO UPDATE SET generation = excluded.generation
+"""
+GENERATIONS = "SELECT name, embedder FROM {generations}"
+DROP = "DROP TABLE IF EXISTS {chunks}"
+UNREGISTER = "DELETE FROM {generations} WHERE name = %(generation)s"
 # For this transaction: go on along the graph until enough is permitted, or never use it.
 ITERATE = """
     SELECT set_config('hnsw.iterative_scan', 'strict_order', true), set_config('hnsw.ef_search', %(ef)s, true)
@@ -82,6 +90,11 @@ class Tables:
     def chunks_name(self) -> str:
         """Return the table's name, quoted."""
         return f"{_quoted(self._schema)}.{_quoted(self._chunks)}"
+
+    @property
+    def switched_name(self) -> str:
+        """Return the name of the table with the note, quoted."""
+        return f"{_quoted(self._schema)}.switched"
 
     def fill(self, statement: str, **values: Any) -> "Composed":
         """Return `statement`, one of this module, with its names filled in."""

@@ -1,6 +1,7 @@
 """Turns storage faults of SQLite, Chroma and the disk into one clear error."""
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,21 @@ def storage_errors(path: Path) -> Iterator[None]:
                 "free some space and run the same command again; it goes on where it stopped."
             ) from error
         raise StorageError(f"Could not read or write below {path}: {error}.") from error
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Replace what `file` holds by `text` in one step, which outlasts a power cut."""
+    new = file.with_name(f"{file.name}.new")
+    with new.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    new.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _is_full(error: Exception) -> bool:
