@@ -26,7 +26,7 @@ from markgraph.nodes.permit import Permit
 from markgraph.nodes.preview import Preview
 from markgraph.nodes.scan import Scan
 from markgraph.nodes.sweep import Sweep
-from markgraph.retrieval.chroma import Embedder
+from markgraph.retrieval.dense import Embedder
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller
 from markgraph.state import IngestReport, IngestRequest, IngestState

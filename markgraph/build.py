@@ -3,7 +3,7 @@
 import os
 import shlex
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from markgraph.ingestion.corpora import Corpus
     from markgraph.ingestion.ledger import Ledger
-    from markgraph.retrieval.chroma import Embedder
+    from markgraph.retrieval.dense import Embedder
     from markgraph.retrieval.types import Index
 
 CONFIG_MODULE = "markgraph.conf"
@@ -133,6 +133,25 @@ def _sharing(config: DictConfig, own: str | None = None) -> DictConfig:
         if name != own:
             config[name] = {"_target_": f"{__name__}.service", "name": name}
     return config
+
+
+def make_embedder(option: str, settings: Mapping[str, Any]) -> "Embedder":
+    """Return the embedder of `conf/embedder/OPTION.yaml` with `settings` changed, as a store's note names it.
+
+    Raises:
+        ConfigError: there is no such option or setting, or a value is not plain.
+    """
+    config = compose("embed", [f"embedder={option if option.isidentifier() else 'none'}"])
+    for key, value in settings.items():
+        plain = value is None or isinstance(value, bool | int | float | str)
+        if key.startswith("_") or key not in config.embedder or not plain or "${" in str(value):
+            raise ConfigError(
+                f"The collection's embedder {option!r} can't be made: it has no setting {key!r} "
+                f"that could be {value!r}.{nearest(key, map(str, config.embedder))}"
+            )
+        config.embedder[key] = value
+    embedder: Embedder = make(config, "embedder")
+    return embedder
 
 
 def caller_from(job: str, overrides: Sequence[str] = ()) -> Caller:

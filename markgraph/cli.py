@@ -25,6 +25,7 @@ class Verb(NamedTuple):
 VERBS = {
     "ask": Verb("Ask a question over the documents you may read; get a checked answer.", "ask", "question"),
     "ingest": Verb("Index documents: a folder, a file, or a corpus such as corpus=eu_law.", "ingest", "path"),
+    "reindex": Verb("Move a collection to another embedder while it serves.", "reindex", None),
     "search": Verb(
         "Rank the passages you may read, with what each part of the index says.", "search", "query"
     ),
@@ -52,6 +53,8 @@ def run(arguments: Sequence[str]) -> int:
     if arguments[0] == "--version":
         print(f"markgraph {version('markgraph')}")  # noqa: T201
         return 0
+    if list(arguments[:2]) == ["ingest", "reindex"]:  # a folder of that name is ./reindex
+        arguments = arguments[1:]
     verb, *rest = arguments
     if verb not in VERBS:
         return _fail(f"Unknown command {verb!r}.{_nearest(verb)}", 2)

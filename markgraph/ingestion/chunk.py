@@ -13,7 +13,7 @@ from markgraph.errors import ConfigError
 from markgraph.ingestion.seams import find_seams
 from markgraph.ingestion.tables import Table, find_tables
 from markgraph.ingestion.tokens import TokenCounts, count_inner
-from markgraph.retrieval.chroma import Embedder
+from markgraph.retrieval.dense import Embedder
 from markgraph.retrieval.types import Chunk
 from markgraph.security.permissions import Permissions
 

@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
 
-from markgraph.retrieval.chroma import Embedder
+from markgraph.retrieval.dense import Embedder
 
 LONGEST_PIECE = 40
 """Characters; a longer run without a space or ASCII punctuation (Chinese, base64) is counted by character."""

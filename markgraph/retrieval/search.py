@@ -13,7 +13,7 @@ def find_hits(index: Index, query: str, caller: Caller, k: int) -> list[Hit]:
         DeniedError: the caller is nobody.
         EmptyIndexError: nothing was ever ingested.
     """
-    if not len(index):
-        raise EmptyIndexError("Nothing has been ingested yet. Run `markgraph ingest FOLDER` first.")
     hits = index.search(query, caller, k)
+    if not hits and not len(index):
+        raise EmptyIndexError("Nothing has been ingested yet. Run `markgraph ingest FOLDER` first.")
     return [hit for hit in hits if may_read(caller, hit.chunk.permissions)]

@@ -1,6 +1,7 @@
 """Turns storage faults of SQLite, Chroma and the disk into one clear error."""
 
 import errno
+import os
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,21 @@ def _faults() -> tuple[type[Exception], ...]:
     """Return what storage raises. Chroma takes a second to import; where it wasn't, it raises nothing."""
     chroma = sys.modules.get("chromadb.errors")
     return (OSError, sqlite3.Error, *((chroma.ChromaError,) if chroma else ()))
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Replace what `file` holds by `text` in one step, which outlasts a power cut."""
+    new = file.with_name(f"{file.name}.new")
+    with new.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    new.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _is_full(error: Exception) -> bool:

@@ -174,6 +174,20 @@ class IndexSuite:
         self.make_index(tmp_path).add([chunk("payment again", source="b")])
         assert found(index, "payment", ANNA) == {"payment", "payment again"}
 
+    def test_what_another_handle_takes_away_is_gone_at_the_next_search(
+        self, index: Index, tmp_path: Path
+    ) -> None:
+        denied, removed = chunk("payment denied", "g:legal"), chunk("payment removed", source="b")
+        index.add([denied, removed])
+        assert found(index, "payment", ANNA) == {"payment denied", "payment removed"}
+        other = self.make_index(tmp_path)
+        other.permit([denied.id], Permissions("default", ("u:ben",), 0))
+        assert found(index, "payment", ANNA) == {"payment removed"}
+        assert index.get([denied.id], ANNA) == []
+        other.remove([removed.id])
+        assert found(index, "payment", ANNA) == set()
+        assert len(index) == 1
+
     def test_scores_fall(self, index: Index) -> None:
         index.add([chunk(f"payment {'filler ' * n}", source=str(n)) for n in range(6)])
         scores = [hit.score for hit in index.search("payment", ANNA, 6)]

