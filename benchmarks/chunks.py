@@ -97,9 +97,17 @@ def report_speed(chunkers: dict[str, Chunks], documents: list[Document]) -> None
         )
 
 
-def ndcg(documents: list[Document], chunks: list[Chunk], embedder: TransformerEmbeddings) -> list[float]:
-    """Return nDCG@10 of each question that has an answer."""
-    vectors = np.array(embedder.embed_documents([embedded(chunk) for chunk in chunks]))
+def ndcg(
+    documents: list[Document],
+    chunks: list[Chunk],
+    embedder: TransformerEmbeddings,
+    known: dict[str, list[float]],
+) -> list[float]:
+    """Return nDCG@10 of each question that has an answer; `known` keeps vectors for the next chunker."""
+    texts = [embedded(chunk) for chunk in chunks]
+    new = [text for text in dict.fromkeys(texts) if text not in known]
+    known.update(zip(new, embedder.embed_documents(new), strict=True))
+    vectors = np.array([known[text] for text in texts])
     bm25 = BM25Okapi([words(embedded(chunk)) for chunk in chunks])
     figures = []
     for question, pattern in QUESTIONS:
@@ -133,12 +141,10 @@ def main() -> None:
             report_sizes(name, [each for document in documents for each in chunk(document)], embedder)
     print("Speed")
     report_speed(chunkers, found["DC code"])
+    known: dict[str, list[float]] = {}
     articles = found["EU articles"]
-    figures = {
-        name: ndcg(articles, [each for document in articles for each in chunk(document)], embedder)
-        for name, chunk in chunkers.items()
-    }
-    for name, values in figures.items():
+    for name, chunk in chunkers.items():
+        values = ndcg(articles, [each for document in articles for each in chunk(document)], embedder, known)
         print(f"nDCG@{TOP} {name:10} {np.mean(values):.4f} over {len(values)} questions")
 
 

@@ -57,7 +57,7 @@ def build(
     add(graph, "rewrite", rewrite)
     add(graph, "retrieve", retrieve(index=index))
     if compress:
-        add(graph, "compress", compress())
+        add(graph, "compress", compress(model=model, embedder=embedder))
     add(graph, "generate", generate(model=model, domains=domains))
     add(graph, "validate", validate(embedder=embedder))
     add(graph, "quote", quote())

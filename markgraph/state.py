@@ -153,7 +153,9 @@ class QAState(Question, Answer, Owned):
     excerpts: list[str]
     """What of each passage fits the model's budget, in the passages' order; empty strings are left out."""
     recent: list[Turn]
-    """The turns that fit the model's budget."""
+    """The newest turns that fit the model's budget, whole."""
+    summary: str
+    """What fits of the turns before those, in their own sentences; `history` keeps all of them."""
     draft: str
     """What the model wrote last."""
     claims: list[CheckedClaim]

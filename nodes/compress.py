@@ -4,68 +4,60 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from markgraph.state import QAState, Turn
-from markgraph.text import sentences, words
+from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import BaseChatModel
 
-CHARACTERS_PER_TOKEN = 4
-"""English prose in the vocabularies of small models; an estimate that needs no tokenizer."""
+from markgraph.compression.excerpts import excerpt
+from markgraph.compression.history import length, remember
+from markgraph.compression.tokens import counter_of
+from markgraph.errors import ConfigError
+from markgraph.nodes.refuse import REFUSAL
+from markgraph.state import QAState, Turn
 
 
 @dataclass(frozen=True)
 class Compress:
-    """Keeps whole sentences of the passages, those nearest to the question first, in their own order.
+    """Keeps the sentences of the passages that are worth most to the question, and what fits of the thread.
 
-    The passages themselves stay in the state: validation and citations still see all of them.
+    The passages and the history themselves stay in the state: validation and citations still see all of
+    the one, and later turns all of the other.
     """
 
-    max_tokens: int = 900
-    """Budget for passages and history together."""
+    model: BaseChatModel
+    """Counts tokens, where it can; otherwise they are estimated."""
+    embedder: Embeddings
+    max_tokens: int = 600
+    """Budget for passages and history together: about a quarter of twelve chunks."""
     history_share: float = 0.25
     """The part of the budget that earlier turns may take."""
 
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1 or not 0 <= self.history_share < 1:
+            raise ConfigError(
+                f"Compress has max_tokens {self.max_tokens} and history_share {self.history_share}. "
+                "Allowed: 1 or more, and 0 up to, but not including, 1."
+            )
+
     def __call__(self, state: QAState) -> dict[str, Any]:
-        """Return what fits: an excerpt for each passage, maybe empty, and the last turns still allowed."""
-        budget = self.max_tokens * CHARACTERS_PER_TOKEN
-        allowed = [turn for turn in state.get("history") or [] if set(turn["grants"]) <= set(state["grants"])]
-        recent = last_turns(allowed, int(budget * self.history_share))
-        room = budget - sum(map(_length, recent))
-        texts = [passage["text"] for passage in state["passages"]]
-        return {"recent": recent, "excerpts": excerpt(state["standalone"], texts, room)}
+        """Return an excerpt for each passage, maybe empty; the newest turns; and a summary of the others.
+
+        A turn that rested on permissions which the caller no longer has is in neither.
+        """
+        count = counter_of(self.model)
+        history = remember(allowed_turns(state), REFUSAL, int(self.max_tokens * self.history_share), count)
+        spent = sum(length(turn, count) for turn in history.recent) + count(history.summary)
+        excerpts = excerpt(
+            state["standalone"],
+            [passage["text"] for passage in state["passages"]],
+            self.max_tokens - spent,
+            count=count,
+            embed=self.embedder.embed_documents,
+            titles=[passage["title"] for passage in state["passages"]],
+        )
+        return {"recent": history.recent, "summary": history.summary, "excerpts": excerpts}
 
 
-def last_turns(history: Sequence[Turn], characters: int) -> list[Turn]:
-    """Return the newest turns that fit in `characters`, oldest first."""
-    kept: list[Turn] = []
-    for turn in reversed(history):
-        characters -= _length(turn)
-        if characters < 0:
-            break
-        kept.insert(0, turn)
-    return kept
-
-
-def excerpt(question: str, texts: Sequence[str], characters: int) -> list[str]:
-    """Return of each text the sentences nearest to the question, `characters` in all."""
-    if sum(map(len, texts)) <= characters:
-        return list(texts)
-    asked = set(words(question))
-    spans = [(at, start, end) for at, text in enumerate(texts) for start, end in sentences(text)]
-
-    def nearness(span: tuple[int, int, int]) -> tuple[int, int, int]:
-        at, start, end = span
-        return -len(asked.intersection(words(texts[at][start:end]))), at, start
-
-    kept: list[tuple[int, int, int]] = []
-    for span in sorted(spans, key=nearness):
-        length = span[2] - span[1] + 1
-        if length <= characters:
-            kept.append(span)
-            characters -= length
-    return [
-        " ".join(text[start:end] for which, start, end in sorted(kept) if which == at)
-        for at, text in enumerate(texts)
-    ]
-
-
-def _length(turn: Turn) -> int:
-    return len(turn["question"]) + len(turn["answer"])
+def allowed_turns(state: QAState) -> Sequence[Turn]:
+    """Return the turns of the thread that the caller may still be shown, oldest first."""
+    held = set(state["grants"])
+    return [turn for turn in state.get("history") or [] if set(turn["grants"]) <= held]

@@ -17,6 +17,7 @@ INSTRUCTIONS = (
     "Answer the question in one or two sentences, with words from the numbered passages. "
     "Put the number of the passage behind each sentence, like [1]. Use nothing but the passages."
 )
+EARLIER = "Earlier in this conversation:"
 RETRY_EVIDENCE = 3
 """A second attempt sees only so many sentences, the likeliest ones."""
 
@@ -57,7 +58,8 @@ class Generate:
             for turn in state.get("recent") or []
             for message in (HumanMessage(turn["question"]), AIMessage(turn["answer"]))
         ]
-        question = f"{_sources(state)}\n\nQuestion: {state['standalone']}"
+        earlier = f"{EARLIER}\n{state['summary']}\n\n" if state.get("summary") else ""
+        question = f"{earlier}{_sources(state)}\n\nQuestion: {state['standalone']}"
         return [SystemMessage(instructions), *turns, HumanMessage(question)]
 
     def _update(self, state: QAState, reply: BaseMessage) -> dict[str, Any]:

@@ -1,45 +1,111 @@
 """What of history and passages fits the budget."""
 
-from hypothesis import given
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from markgraph.nodes.compress import excerpt, last_turns
-from markgraph.state import Turn
+from markgraph.errors import ConfigError
+from markgraph.models.embed import HashEmbeddings
+from markgraph.models.fake import FakeChatModel
+from markgraph.nodes.compress import Compress
+from markgraph.nodes.generate import EARLIER, Generate
+from markgraph.nodes.refuse import REFUSAL
+from markgraph.state import Passage, Turn
 
-TEXTS = [
-    "Cats sleep all day. Payment is due in thirty days. Dogs bark at night.",
-    "Payment is owed in euros.",
-]
-
-
-def turn(question: str) -> Turn:
-    return Turn(question=question, standalone=question, topic=question, answer="x" * 10, grants=[])
-
-
-def test_leaves_alone_what_fits() -> None:
-    assert excerpt("payment", TEXTS, 1000) == TEXTS
+PAYMENT = "Payment is due in thirty days."
+TEXTS = [f"Cats sleep all day. {PAYMENT} Dogs bark at night.", "Payment is owed in euros."]
 
 
-def test_keeps_whole_sentences_that_are_near_the_question() -> None:
-    assert excerpt("When is payment due?", TEXTS, 60) == [
-        "Payment is due in thirty days.",
-        "Payment is owed in euros.",
+def turn(question: str, answer: str, grants: tuple[str, ...] = ()) -> Turn:
+    return Turn(question=question, standalone=question, topic=question, answer=answer, grants=list(grants))
+
+
+def passage(text: str) -> Passage:
+    return Passage(
+        text=text, source="s", title="T", heading=[], page=None, page_breaks=[], start=0, end=len(text),
+        score=1.0, metadata={},
+    )  # fmt: skip
+
+
+def state(question: str, texts: list[str], *history: Turn, grants: tuple[str, ...] = ()) -> Any:
+    return {
+        "standalone": question,
+        "passages": [passage(text) for text in texts],
+        "history": list(history),
+        "grants": list(grants),
+        "attempts": 0,
+    }
+
+
+def compress(tokens: int, share: float = 0.25) -> Compress:
+    return Compress(FakeChatModel(), HashEmbeddings(), tokens, share)
+
+
+def test_keeps_what_is_near_the_question_within_the_models_own_tokens() -> None:
+    fitted = compress(10)(state("When is payment due?", TEXTS))
+    assert fitted["excerpts"] == [PAYMENT, ""]  # six words and one, and two for `[1] T`
+    assert compress(100)(state("When is payment due?", TEXTS))["excerpts"] == TEXTS
+
+
+def test_older_turns_become_a_summary_and_the_history_stays() -> None:
+    history = [
+        turn("Who signs?", "Ada Byron signs. [1]"),
+        turn("When?", "It is due on 3 May 2027. [1]"),
+        turn("What does it cost?", REFUSAL),
+        turn("Why?", "Because of this."),
     ]
+    given_ = state("Where?", TEXTS, *history)
+    fitted = compress(100, share=0.36)(given_)
+    assert fitted["recent"] == history[3:]
+    assert fitted["summary"].splitlines() == [
+        "- Who signs? Ada Byron signs.",
+        "- When? It is due on 3 May 2027.",
+        "- Without an answer so far: What does it cost?",
+    ]
+    assert given_["history"] == history
+    assert "history" not in fitted
 
 
-def test_leaves_a_passage_out_rather_than_cut_a_sentence() -> None:
-    assert excerpt("When is payment due?", TEXTS, 35) == ["Payment is due in thirty days.", ""]
+def test_a_turn_whose_grants_are_lost_is_neither_shown_nor_summarised() -> None:
+    secret = turn("What is the bonus of Ada?", "It is 90,000 EUR.", ("g:board",))
+    filler = [turn(f"Question {n}?", f"Answer {n} is given here. " * 5) for n in range(6)]
+    lost = compress(120)(state("Why?", TEXTS, secret, *filler))
+    held = compress(120)(state("Why?", TEXTS, secret, *filler, grants=("g:board",)))
+    assert "90,000" in held["summary"]
+    assert "90,000" not in str(lost)
+    assert "bonus" not in str(lost)
+    assert "90,000" not in str(compress(1000)(state("Why?", TEXTS, secret)))
 
 
-def test_keeps_the_newest_turns_in_their_order() -> None:
-    history = [turn("a" * 10), turn("b" * 10), turn("c" * 10)]
-    assert last_turns(history, 45) == history[1:]
-    assert last_turns(history, 5) == []
+def test_the_model_reads_the_summary_before_the_passages() -> None:
+    asked = state("Why?", TEXTS) | {"summary": "- Who signs? Ada signs.", "excerpts": TEXTS}
+    prompt = Generate(FakeChatModel()).prompt(asked)[-1].text
+    assert prompt.startswith(f"{EARLIER}\n- Who signs? Ada signs.\n\n[1] T\n")
+    assert EARLIER not in Generate(FakeChatModel()).prompt(asked | {"summary": ""})[-1].text
 
 
-@given(st.lists(st.text("ab .", max_size=60), max_size=5), st.integers(0, 200))
-def test_never_exceeds_its_budget_and_only_copies(texts: list[str], budget: int) -> None:
-    kept = excerpt("a b", texts, budget)
-    assert len(kept) == len(texts)
-    assert sum(map(len, kept)) <= budget or kept == texts
-    assert all(set(short.split()) <= set(text.split()) for short, text in zip(kept, texts, strict=True))
+@settings(deadline=None)
+@given(
+    st.lists(st.text("ab .A1\n", max_size=60), max_size=5),
+    st.lists(st.tuples(st.text("ab?", max_size=20), st.text("ab A1.", max_size=60)), max_size=8),
+    st.integers(1, 60),
+)
+def test_never_exceeds_its_budget(texts: list[str], said: list[tuple[str, str]], budget: int) -> None:
+    model = FakeChatModel()
+    given_ = state("a b", texts, *(turn(*each) for each in said))
+    fitted = compress(budget)(given_)
+    prompt = Generate(model).prompt(given_ | fitted)
+    instructions, asked = prompt[0], "Question: a b"
+    spent = sum(model.get_num_tokens(message.text) for message in prompt)
+    fixed = model.get_num_tokens(f"{instructions.text} {asked}") + model.get_num_tokens(EARLIER) * bool(
+        fitted["summary"]
+    )
+    assert spent - fixed <= budget
+
+
+@pytest.mark.parametrize("options", [{"max_tokens": 0}, {"history_share": 1.0}, {"history_share": -0.1}])
+def test_refuses_a_budget_that_is_none(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="Allowed: 1 or more, and 0 up to"):
+        Compress(FakeChatModel(), HashEmbeddings(), **options)

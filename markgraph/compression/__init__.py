@@ -1,0 +1,1 @@
+"""Fits passages and earlier turns into a budget of tokens."""
