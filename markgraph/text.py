@@ -80,8 +80,7 @@ def _stem(word: str) -> str:
 
 def words(text: str) -> list[str]:
     """Return the stemmed words of `text` in order, without stopwords."""
-    found = (match.group().lower() for match in _WORD.finditer(text))
-    return [_stem(word) for word in found if word not in _STOPWORDS]
+    return [_stem(word) for word in map(str.lower, _WORD.findall(text)) if word not in _STOPWORDS]
 
 
 def numbers(text: str) -> set[str]:

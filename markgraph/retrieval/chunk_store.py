@@ -68,6 +68,8 @@ class ChunkStore:
         """Store `chunks`; one that is there already is replaced, with its permissions."""
         rows = [(chunk, " ".join(_indexed_words(chunk))) for chunk in chunks]
         with self._writing() as database:
+            kinds = {chunk.permissions for chunk in chunks}
+            numbers = {permissions: _permission(database, permissions) for permissions in kinds}
             for chunk, stems in rows:
                 # Other words need another position; the same words keep theirs, and what was made of them.
                 id_ = chunk.id
@@ -75,7 +77,7 @@ class ChunkStore:
                 database.execute(
                     """INSERT INTO chunks (id, tenant, permission, body, words) VALUES (?, ?, ?, ?, ?)
                     ON CONFLICT (id) DO UPDATE SET permission = excluded.permission, body = excluded.body""",
-                    (id_, chunk.tenant, _permission(database, chunk.permissions), chunk.to_json(), stems),
+                    (id_, chunk.tenant, numbers[chunk.permissions], chunk.to_json(), stems),
                 )
         self._written({chunk.tenant for chunk in chunks})
 
