@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from itertools import product
+from itertools import chain, product
 
 from markgraph.citations.acts import NAMED, NUMBERED, act_key
 from markgraph.citations.numbers import JOIN, POINTS, listed, places
@@ -30,7 +30,6 @@ _WITHIN_END = re.compile(rf"\b{WITHIN}+\Z")
 _LONGEST_WITHIN = 200
 _ACT = re.compile(rf"\b{NUMBERED}")
 _NUMBER_ALONE = re.compile(_NUMBER)
-_STEP = re.compile(r"\((\w{1,5}(?:-\d+)?)\)|\b(\d{1,3}[a-z]?)\b")
 _AND = re.compile(r"(?:,|\sand|\sor|,\sand|,\sor)\s\Z")
 
 
@@ -83,10 +82,12 @@ def steps_before(text: str, start: int) -> str:
 
 def inner_steps(within: str, then: str) -> Iterator[tuple[str, ...]]:
     """Yield the steps inwards that stand before and behind a number: `point (a) of paragraph 1 of` is 1, a."""
-    levels = [_steps(part) for part in reversed(within.split(" of ")) if _steps(part)]
-    levels += [_steps(part) for part in then.split(", ") if _steps(part) and "paragraph" not in part]
-    yield from product(*levels)
+    levels = [_steps(part) for part in reversed(within.split(" of "))]
+    levels += [_steps(part) for part in then.split(", ") if "paragraph" not in part]
+    for steps in product(*filter(None, levels)):
+        yield tuple(chain.from_iterable(steps))
 
 
-def _steps(part: str) -> list[str]:
-    return [bracketed or bare for bracketed, bare in _STEP.findall(part)]
+def _steps(part: str) -> list[tuple[str, ...]]:
+    """Return the steps of `points (a) to (c)` or `paragraph 1`, each with those inwards of it."""
+    return [((number,) if number else ()) + steps for number, steps in places(part, _NUMBER_ALONE)]

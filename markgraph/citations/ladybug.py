@@ -66,12 +66,8 @@ class LadybugGraph(CypherGraph):
             for statement in SCHEMA:
                 run(statement, {})
             run("BEGIN TRANSACTION", {})
-            try:
-                yield run
-            except BaseException:
-                run("ROLLBACK", {})
-                raise
-            run("COMMIT", {})
+            yield run
+            run("COMMIT", {})  # closing without it undoes what was done
 
     def _was_interrupted(self) -> bool:
         """Tell whether a writer was killed: what it left has to be put right by somebody who may write."""

@@ -86,9 +86,18 @@ class Neo4jGraph(CypherGraph):
         except ImportError as error:
             raise MissingExtraError("Neo4j's driver is not installed: pip install 'markgraph[neo4j]'.") from error
         auth = (self.username, self.password) if self.password else None
-        driver = GraphDatabase.driver(self.url, auth=auth, connection_timeout=self.timeout)
-        for statement in SCHEMA:
-            driver.execute_query(statement, database_=self.database)
+        waiting: dict[str, Any] = {
+            "connection_timeout": self.timeout,
+            "connection_acquisition_timeout": self.timeout,
+            "max_transaction_retry_time": self.timeout,
+        }
+        driver = GraphDatabase.driver(self.url, auth=auth, **waiting)
+        try:
+            for statement in SCHEMA:
+                driver.execute_query(statement, database_=self.database)
+        except Exception:
+            driver.close()
+            raise
         return driver
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ def places(text: str, number: re.Pattern[str]) -> Iterator[tuple[str, tuple[str,
             continue
         steps = tuple(_STEP.findall(match["points"]))
         found = (match["number"], steps) if match["number"] else (last[0], _beside(last[1], steps))
-        if last[0] and RANGE.search(text[at : match.start()]):
+        if at and RANGE.search(text[at : match.start()]):
             yield from _between(last, found)
         yield found
         last, at = found, match.end()

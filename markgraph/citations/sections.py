@@ -42,9 +42,10 @@ def sections(text: str) -> Iterator[Reference]:
         code = _CODE.search(text[max(0, match.start() - _LONGEST_CODE) : match.start()])
         act = " ".join(code[1].split()).lower() if code else named_act(match, []) or OWN
         within = steps_before(text, match.start())
+        start = match.start() - len(code[0] if code else within)
         for number, steps in places(match["list"], _NUMBER_ALONE):
             for inner in inner_steps(within, match["then"]):
-                yield Reference(match.start() - len(within), match.end(), "section", act, (f"sec {number}", *steps, *inner))
+                yield Reference(start, match.end(), "section", act, (f"sec {number}", *steps, *inner))
 
 
 def relatives(text: str) -> Iterator[Reference]:
