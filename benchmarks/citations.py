@@ -112,9 +112,12 @@ def recall(data: Path, folder: Path, *, dense: bool, names: list[str]) -> None:
     for name in names:
         docs = collections[name]
         index, graph = built(folder / name, docs, dense=dense)
-        asked = list(questions(docs, index, random.Random(1)))[:QUESTIONS]
+        chance = random.Random(1)  # noqa: S311 -- a sample, no secret
+        asked = list(questions(docs, chance))[:QUESTIONS]
         print(f"{name}: {len(docs)} documents, {len(index)} passages, {len(asked)} questions")
-        plain = {k: [index.search(query, CALLER, k) for query, _, _ in asked] for k in (K - MOST, K, K + MOST)}
+        plain = {
+            k: [index.search(query, CALLER, k) for query, _, _ in asked] for k in (K - MOST, K, K + MOST)
+        }
         began = time.perf_counter()
         for hops in (1, 2):
             followed = {
@@ -149,7 +152,10 @@ def answer(index: Index, graph: LadybugGraph) -> None:
 def report(how: str, asked: list[tuple[str, str, str]], found: list[list[Hit]], note: str) -> None:
     """Print how often the cited document, and the citing one, are among the passages."""
     shares = [
-        sum(any(hit.chunk.source == question[at] for hit in hits) for question, hits in zip(asked, found, strict=True))
+        sum(
+            any(hit.chunk.source == question[at] for hit in hits)
+            for question, hits in zip(asked, found, strict=True)
+        )
         / len(asked)
         for at in (2, 1)
     ]
@@ -157,7 +163,7 @@ def report(how: str, asked: list[tuple[str, str, str]], found: list[list[Hit]], 
     print(f"  {how:28} cited {shares[0]:.3f}  citing {shares[1]:.3f}  ({mean:.1f} passages) {note}")
 
 
-def questions(docs: list[Document], index: Index, chance: random.Random) -> Iterator[tuple[str, str, str]]:
+def questions(docs: list[Document], chance: random.Random) -> Iterator[tuple[str, str, str]]:
     """Yield the words of a sentence without its one citation, the citing document, and the cited one."""
     named = {name_of(document): document.source for document in docs}
     for document in chance.sample(docs, len(docs)):
@@ -165,10 +171,10 @@ def questions(docs: list[Document], index: Index, chance: random.Random) -> Iter
             sentence = document.text[start:end]
             cited = {target_of(match, document) for match in _CITED.finditer(sentence)}
             query = _CITED.sub("", sentence)
-            if len(cited) == 1 and (target := named.get(cited.pop())) and target != document.source:
-                if 8 <= len(words(query)) <= 60:
-                    yield query, document.source, target
-                    break
+            target = named.get(cited.pop(), "") if len(cited) == 1 else ""
+            if target not in ("", document.source) and 8 <= len(words(query)) <= 60:
+                yield query, document.source, target
+                break
 
 
 _CITED = re.compile(r"(?:§§?\s?|\b[Ss]ections?\s|\bArticles?\s)(\d[\w:.-]*\w)(?:\(\w+\))*")
@@ -214,7 +220,9 @@ def index_chunks(index: Index) -> list[Chunk]:
 
 def main() -> None:
     """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--only", choices=("find", "recall"))
     parser.add_argument("--index", choices=("hybrid", "words"), default="hybrid")

@@ -28,8 +28,8 @@ class Follow:
     def __post_init__(self) -> None:
         if self.hops not in (1, 2) or self.most < 1:
             raise ConfigError(
-                f"Follow has hops {self.hops} and most {self.most}. Allowed: hops 1 or 2, and most 1 or more; "
-                "graph.follow=null follows nothing."
+                f"Follow has hops {self.hops} and most {self.most}. Allowed: hops 1 or 2, and most 1 or "
+                "more; graph.follow=null follows nothing."
             )
 
     def __call__(self, state: QAState, runtime: Runtime[Caller]) -> dict[str, Any]:

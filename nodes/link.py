@@ -19,7 +19,7 @@ class Link:
     citations: CitationGraph
     index: Index
 
-    def __call__(self, state: IngestState) -> dict[str, Any]:
+    def __call__(self, state: IngestState) -> dict[str, Any]:  # noqa: ARG002 -- a node has a state
         """Change nothing of the state."""
         if len(self.citations) != len(self.index):
             relink(self.index, self.citations)

@@ -13,7 +13,10 @@ _PARTS = re.compile(
     r"(?P<framework>Framework\s)?(?P<type>Regulation|Directive|Decision)s?\s(?:\([^)]*\)\s)?"
     rf"(?P<no>No\.?\s)?(?P<a>\d{{1,4}})/(?P<b>\d{{1,4}})(?P<body>/{_BODY})?\Z"
 )
-_KINDS = r"(?:Act|Code|Agreement|Contract|Regulations?|Rules|Law|Polic(?:y|ies)|Terms|Convention|Directive|Charter)"
+_KINDS = (
+    r"(?:Act|Code|Agreement|Contract|Regulations?|Rules|Law|Polic(?:y|ies)|Terms|Convention|Directive"
+    r"|Charter)"
+)
 NAMED = (
     rf"(?:[A-Z][\w’'-]*(?:\s(?:of|and|for|on|the|to)(?:\sthe)?(?=\s[A-Z]))?\s){{1,8}}{_KINDS}(?:\sof\s\d{{4}})?\b"
     r"|[A-Z]{2,}[A-Z0-9]*\b(?!\s?[/(\d§])"

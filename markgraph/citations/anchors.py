@@ -20,7 +20,10 @@ _UNIT = re.compile(
     r"|(?:§{1,2}|[Ss]ec(?:tion|\.)|[Cc]lause)\s*(?P<section>\d[\w:.-]*\w|\d)"
     r"|(?P<bare>\d{1,3}(?:\.\d{1,3})*)[.)]?\s+(?=\S)|(?P<coded>\d{1,3}[A-Z]?[-:]\d[\w:.-]*)[.)]?(?:\s|\Z))"
 )
-_PART = re.compile(r"\b(Annex|Chapter|Subchapter|Title|Part|Schedule|Appendix|Exhibit)\s([IVXLC]+|\d{1,3}[A-Z]?|[A-Z])\b", re.IGNORECASE)
+_PART = re.compile(
+    r"\b(Annex|Chapter|Subchapter|Title|Part|Schedule|Appendix|Exhibit)\s([IVXLC]+|\d{1,3}[A-Z]?|[A-Z])\b",
+    re.IGNORECASE,
+)
 _ARTICLE_IN_TITLE = re.compile(r"\bArticle\s(\d{1,3}[a-z]{0,2})\b")
 
 
@@ -79,7 +82,10 @@ class Context:
 
 
 def context_of(chunk: Chunk) -> Context:
-    """Return where a chunk stands: metadata `article`, `section`, `celex`, `regulation`, `citation`; headings."""
+    """Return where a chunk stands, by its headings and its metadata.
+
+    That is `article`, `section`, `celex`, `regulation`, and `citation`.
+    """
     data = chunk.metadata
     units = [_unit_in(title) for title in reversed(chunk.heading)]
     if "section" in data:
@@ -89,7 +95,9 @@ def context_of(chunk: Chunk) -> Context:
     elif not any(units) and (named := _ARTICLE_IN_TITLE.search(chunk.title)):
         units.append(f"art {named[1]}")
     parts = [
-        f"{kind.lower()} {number.lower()}" for title in reversed(chunk.heading) for kind, number in _PART.findall(title)[:1]
+        f"{kind.lower()} {number.lower()}"
+        for title in reversed(chunk.heading)
+        for kind, number in _PART.findall(title)[:1]
     ]
     own = f"source:{chunk.source}"
     acts = [f"act:{act}" for act in _acts_of(chunk)]

@@ -23,9 +23,7 @@ OF_ACT = (
     r"|\s(?P<short>[A-Z]{2,}[A-Z0-9]*)\b(?!\s?[/(\d§])|\s(?P<thereof>thereof)\b"
 )
 _NUMBER = r"\d{1,3}[a-z]{0,2}(?![\w/])"
-_ARTICLE = re.compile(
-    rf"\bArt(?:icles?|s?\.)\s(?P<list>{listed(_NUMBER)})(?P<then>{THEN}*)(?:{OF_ACT})?"
-)
+_ARTICLE = re.compile(rf"\bArt(?:icles?|s?\.)\s(?P<list>{listed(_NUMBER)})(?P<then>{THEN}*)(?:{OF_ACT})?")
 _WITHIN_END = re.compile(rf"\b{WITHIN}+\Z")
 _LONGEST_WITHIN = 200
 _ACT = re.compile(rf"\b{NUMBERED}")
@@ -81,7 +79,7 @@ def steps_before(text: str, start: int) -> str:
 
 
 def inner_steps(within: str, then: str) -> Iterator[tuple[str, ...]]:
-    """Yield the steps inwards that stand before and behind a number: `point (a) of paragraph 1 of` is 1, a."""
+    """Yield the steps inwards before and behind a number: `point (a) of paragraph 1 of` is 1, a."""
     levels = [_steps(part) for part in reversed(within.split(" of "))]
     levels += [_steps(part) for part in then.split(", ") if "paragraph" not in part]
     for steps in product(*filter(None, levels)):

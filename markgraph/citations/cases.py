@@ -28,7 +28,7 @@ def cases(text: str) -> Iterator[Reference]:
             continue
         for citation in cited:
             if isinstance(citation, CaseCitation) or citation is not full:
-                start, end = citation.span()
+                start, end = citation.span()  # type: ignore[no-untyped-call]
                 yield Reference(start, end, "case", case_key(full), ())
 
 

@@ -1,6 +1,7 @@
-"""Keeps a citation graph in a database that speaks Cypher; what differs between databases is in the subclasses.
+"""Keeps a citation graph in a database that speaks Cypher; a subclass opens the database.
 
-Passages are nodes, and so are the keys between them: `(:Passage)-[:CITES]->(:CitationKey)<-[:ANSWERS_TO]-(:Passage)`.
+Passages are nodes, and so are the keys between them:
+`(:Passage)-[:CITES]->(:CitationKey)<-[:ANSWERS_TO]-(:Passage)`.
 """
 
 from abc import ABC, abstractmethod
@@ -82,7 +83,10 @@ class CypherGraph(ABC):
                 return []
             rows = run(NEIGHBOURS, {"ids": self._prefixed(sorted(set(ids))), "limit": limit})
         cut = len(self.prefix)
-        return [Link(row[0][cut:], *row[1:5], row[5][cut:], row[6]) for row in rows]
+        return [
+            Link(citing[cut:], place, rank, kind, text, cited[cut:], term)
+            for citing, place, rank, kind, text, cited, term in rows
+        ]
 
     def clear(self) -> None:
         """Forget everything."""
@@ -96,8 +100,12 @@ class CypherGraph(ABC):
             return int(run(COUNT, {"prefix": self.prefix})[0][0]) if run else 0
 
     def _add(self, nodes: Sequence[Node]) -> None:
-        mentions = [self._row(node, asdict(mention)) for node in nodes for mention in dict.fromkeys(node.mentions)]
-        anchors = [self._row(node, asdict(anchor)) for node in nodes for anchor in dict.fromkeys(node.anchors)]
+        mentions = [
+            self._row(node, asdict(mention)) for node in nodes for mention in dict.fromkeys(node.mentions)
+        ]
+        anchors = [
+            self._row(node, asdict(anchor)) for node in nodes for anchor in dict.fromkeys(node.anchors)
+        ]
         ids = self._prefixed([node.id for node in nodes])
         with self._writing() as run:
             before = _delete(run, ids)

@@ -7,10 +7,12 @@ from functools import lru_cache
 
 _TERM = r"[^\W_][^‘’“”\"\n]{1,58}?[^\W_]\)?"
 _QUOTED = rf"(?:‘({_TERM})’|“({_TERM})”|\"({_TERM})\"|(?<!\w)'({_TERM})'(?!\w)|\*\*({_TERM})\*\*)"
-_VERB = r"(?:means?|shall\smean|(?:has|have|shall\shave)\sthe\s(?:same\s)?meanings?|refers?\sto|(?:is|are)\sdefined|includes?)\b"
-_MEANS = re.compile(
-    rf"{_QUOTED}(?:,?\s?(?:or|and)\s{_QUOTED})?(?:,?\s(?:in\srelation\sto|with\srespect\sto|when\sused)[^,‘“\"\n]{{1,80}},?|,)?\s{_VERB}"
+_VERB = (
+    r"(?:means?|shall\smean|(?:has|have|shall\shave)\sthe\s(?:same\s)?meanings?|refers?\sto|(?:is|are)\sdefined"
+    r"|includes?)\b"
 )
+_RELATION = r"(?:in\srelation\sto|with\srespect\sto|when\sused)[^,‘“\"\n]{1,80}"
+_MEANS = re.compile(rf"{_QUOTED}(?:,?\s?(?:or|and)\s{_QUOTED})?(?:,?\s{_RELATION},?|,)?\s{_VERB}")
 _BRACKETED = re.compile(
     rf"\((?:(?:each|together|collectively|hereinafter|hereafter),?\s)*(?:(?:an?|the|this|referred\sto\sas|as)\s)*{_QUOTED}"
     rf"(?:\s(?:or|and)\s(?:the\s)?{_QUOTED})?\)"

@@ -23,6 +23,10 @@ def _without_overlaps(found: Iterable[Reference]) -> list[Reference]:
     kept: list[Reference] = []
     for reference in sorted(found, key=lambda each: (each.start, -each.end)):
         last = kept[-1] if kept else None
-        if last is None or reference.start >= last.end or (reference.start, reference.end) == (last.start, last.end):
+        if (
+            last is None
+            or reference.start >= last.end
+            or (reference.start, reference.end) == (last.start, last.end)
+        ):
             kept.append(reference)
     return kept

@@ -10,7 +10,6 @@ from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions
 
 
-
 @dataclass(frozen=True)
 class CitedIndex:
     """An index that tells a graph what each passage cites, and what it can be cited as.

@@ -11,7 +11,9 @@ Label = tuple[str, ...]
 
 # A marker opens a line, or follows the end of a clause: in running text it is a reference.
 _OPEN = r"(?:\A|\n\s*|(?<=[;:.,—’”'\"])\s+(?:and\s+|or\s+)?|(?<=[^\s\d;:.,])\s+(?=1\.\s))"
-_MARKER = re.compile(rf"{_OPEN}(?:(?P<number>\d{{1,3}}[a-z]?)\.(?=\s)|(?P<points>(?:\(\w{{1,5}}(?:-\d+)?\)\s?)+))")
+_MARKER = re.compile(
+    rf"{_OPEN}(?:(?P<number>\d{{1,3}}[a-z]?)\.(?=\s)|(?P<points>(?:\(\w{{1,5}}(?:-\d+)?\)\s?)+))"
+)
 _POINT = re.compile(r"\((\w{1,5}(?:-\d+)?)\)")
 _FIRSTS = {"1": "(1)", "a": "(a)", "A": "(A)", "i": "(i)", "I": "(I)"}
 _MOST_LEVELS = 5
@@ -76,7 +78,7 @@ def _follows(series: str, last: str, value: str) -> bool:
     if last[:1].isdigit():
         number, letter = re.findall(r"\d+|[a-z]", last)[0], last.lstrip("0123456789")
         return value in (str(int(number) + 1), number + (chr(ord(letter) + 1) if letter else "a"))
-    return len(last) == len(value) and value[:-1] == last[:-1] and ord(value[-1]) == ord(last[-1]) + 1 or (
+    return (len(last) == len(value) and value[:-1] == last[:-1] and ord(value[-1]) == ord(last[-1]) + 1) or (
         last.lower() == "z" and value == last * 2
     )
 

@@ -25,7 +25,7 @@ def nodes_of(chunks: Sequence[Chunk]) -> list[Node]:
 
 
 def _document(chunks: list[Chunk]) -> Iterator[Node]:
-    """Yield the nodes of one document, whose text is put together again: a reference may need what is before."""
+    """Yield the nodes of one document, whose text is put together: a reference may need what is before."""
     text = _joined(chunks)
     found = references(text)
     contexts = [context_of(chunk) for chunk in chunks]
@@ -46,8 +46,11 @@ def _document(chunks: list[Chunk]) -> Iterator[Node]:
 def _anchors(
     chunk: Chunk, context: Context, found: list[tuple[int, Label]], first_of: list[str]
 ) -> Iterator[Anchor]:
-    """Yield the keys of a passage: its units, their paragraphs in it, what it is the first of, and its terms."""
-    here = [label_at(found, chunk.start), *(label for offset, label in found if chunk.start <= offset < chunk.end)]
+    """Yield the keys of a passage: units, their paragraphs, what it is the first of, and its terms."""
+    here = [
+        label_at(found, chunk.start),
+        *(label for offset, label in found if chunk.start <= offset < chunk.end),
+    ]
     inner = {label[:depth] for label in here for depth in range(len(label) + 1)} or {()}
     places = [(unit,) for unit in context.units]
     places += [(context.units[0], *label) for label in sorted(inner) if label and context.units]
@@ -86,7 +89,7 @@ def _labels(chunks: list[Chunk], contexts: list[Context], text: str) -> list[lis
 
 
 def _joined(chunks: list[Chunk]) -> str:
-    """Return the text of a document from its chunks, with offsets kept; what lies between them was whitespace."""
+    """Return the text of a document from its chunks, offsets kept; between them was only whitespace."""
     parts: list[str] = []
     at = 0
     for chunk in chunks:

@@ -45,11 +45,13 @@ class Neo4jGraph(CypherGraph):
         self.prefix = f"{self.collection}/"
         host = urlsplit(self.url).hostname
         if not host or not self.url.startswith(("bolt", "neo4j")):
-            raise UsageError(f"citations.url is {self.url!r}. Allowed: bolt://HOST:PORT or neo4j://HOST:PORT.")
+            raise UsageError(
+                f"citations.url is {self.url!r}. Allowed: bolt://HOST:PORT or neo4j://HOST:PORT."
+            )
         if not self.remote and not is_loopback(host):
             raise UsageError(
-                f"citations.url names another machine, {host}. Names of documents and citations would be sent "
-                "there: set citations.remote=true if that is meant."
+                f"citations.url names another machine, {host}. Names of documents and citations would "
+                "be sent there: set citations.remote=true if that is meant."
             )
 
     @contextmanager
@@ -75,8 +77,8 @@ class Neo4jGraph(CypherGraph):
                 transaction.commit()
         except (DriverError, Neo4jError, OSError) as error:
             raise StorageError(
-                f"Neo4j at {self.url} did not do as asked: {error}. Is it running, and are citations.username, "
-                "citations.database and NEO4J_PASSWORD right?"
+                f"Neo4j at {self.url} did not do as asked: {error}. Is it running, and are "
+                "citations.username, citations.database and NEO4J_PASSWORD right?"
             ) from error
 
     @cached_property
@@ -84,7 +86,9 @@ class Neo4jGraph(CypherGraph):
         try:
             from neo4j import GraphDatabase
         except ImportError as error:
-            raise MissingExtraError("Neo4j's driver is not installed: pip install 'markgraph[neo4j]'.") from error
+            raise MissingExtraError(
+                "Neo4j's driver is not installed: pip install 'markgraph[neo4j]'."
+            ) from error
         auth = (self.username, self.password) if self.password else None
         waiting: dict[str, Any] = {
             "connection_timeout": self.timeout,

@@ -46,18 +46,22 @@ def _beside(before: tuple[str, ...], steps: tuple[str, ...]) -> tuple[str, ...]:
     return (*before[: alike[-1] if alike else len(before)], *steps)
 
 
-def _between(first: tuple[str, tuple[str, ...]], last: tuple[str, tuple[str, ...]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _between(
+    first: tuple[str, tuple[str, ...]], last: tuple[str, tuple[str, ...]]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield what lies between the ends of a range, where that can be counted."""
     if first[1] or last[1]:
         if first[0] == last[0] and first[1][:-1] == last[1][:-1] and len(first[1]) == len(last[1]):
-            yield from ((first[0], (*first[1][:-1], step)) for step in _steps_between(first[1][-1], last[1][-1]))
+            yield from (
+                (first[0], (*first[1][:-1], step)) for step in _steps_between(first[1][-1], last[1][-1])
+            )
     else:
         yield from ((number, ()) for number in _steps_between(first[0], last[0]))
 
 
 def _steps_between(first: str, last: str) -> list[str]:
     """Return what is counted from `first` to `last`, without these two; nothing where that is unclear."""
-    if first in ROMAN and last in ROMAN and len(first) + len(last) > 2 or (first, last) == ("I", "V"):
+    if (first in ROMAN and last in ROMAN and len(first) + len(last) > 2) or (first, last) == ("I", "V"):
         return list(ROMAN[ROMAN.index(first) + 1 : ROMAN.index(last)])
     if len(first) == len(last) == 1 and first.isalpha():
         return [chr(code) for code in range(ord(first) + 1, ord(last))]

@@ -8,7 +8,9 @@ from markgraph.citations.numbers import JOIN, POINTS, listed, places
 from markgraph.citations.types import OWN, Reference
 
 _QUANTITY = r"(?!\s?(?:%|per\s?cent|percent|days?\b|months?\b|years?\b|hours?\b|business\b|calendar\b))"
-_NUMBER = rf"\d{{1,4}}[A-Z]?(?:[-:]\d{{1,4}}[A-Z]?(?:-\d{{1,4}})?)?(?:\.\d{{1,4}}[a-z]?)*(?![\w/-]){_QUANTITY}"
+_NUMBER = (
+    rf"\d{{1,4}}[A-Z]?(?:[-:]\d{{1,4}}[A-Z]?(?:-\d{{1,4}})?)?(?:\.\d{{1,4}}[a-z]?)*(?![\w/-]){_QUANTITY}"
+)
 _NUMBER_ALONE = re.compile(_NUMBER)
 _CODE = re.compile(r"\b(\d{1,3}\s(?:U\.?\s?S\.?\s?C\.?(?:\s?A\.?)?|C\.?\s?F\.?\s?R\.?))\s\Z")
 """`15 U.S.C. ` before a section: another code than one's own."""

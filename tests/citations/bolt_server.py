@@ -60,5 +60,6 @@ def _free_port() -> int:
 def _wait_for(line: str, log: Path, server: "subprocess.Popen[bytes]") -> None:
     until = time.monotonic() + SECONDS_TO_START
     while line not in log.read_text():
-        assert server.poll() is None and time.monotonic() < until, log.read_text()
+        assert server.poll() is None, log.read_text()
+        assert time.monotonic() < until, log.read_text()
         time.sleep(0.2)

@@ -63,7 +63,9 @@ class GraphSuite:
     def test_gives_back_every_field_as_it_was(self, graph: CitationGraph) -> None:
         key = '["t","source:it\'s \\"ours\\"","art 6"]'
         text = "point (a) of »Article 6« — '}) DETACH DELETE n //\n`"
-        graph.add([Node("a", (), (Mention(key, "definition", text, 7, 3),)), Node("b", (Anchor(key, "Käufer"),))])
+        graph.add(
+            [Node("a", (), (Mention(key, "definition", text, 7, 3),)), Node("b", (Anchor(key, "Käufer"),))]
+        )
         assert graph.neighbours(["a"]) == [Link("a", 7, 3, "definition", text, "b", "Käufer")]
 
     def test_keeps_every_target_of_an_ambiguous_key_and_a_link_to_itself(self, graph: CitationGraph) -> None:
@@ -123,13 +125,13 @@ class GraphSuite:
     ) -> None:
         graph = self.make_graph(tmp_path_factory.mktemp("graph"))
         stored: dict[str, Node] = {}
-        for what, given in steps:
+        for what, drawn in steps:
             if what == "add":
-                nodes = [each for each in given if isinstance(each, Node)]
+                nodes = [each for each in drawn if isinstance(each, Node)]
                 graph.add(nodes)
                 stored |= {each.id: each for each in nodes}
             else:
-                ids = [each for each in given if isinstance(each, str)]
+                ids = [each for each in drawn if isinstance(each, str)]
                 graph.remove(ids)
                 stored = {id_: each for id_, each in stored.items() if id_ not in ids}
         expected = sorted(

@@ -27,7 +27,7 @@ def found(text: str) -> list[tuple[str, str, tuple[str, ...]]]:
         ("Article 9(2), (3) and (4)", OWN, [("art 9", "2"), ("art 9", "3"), ("art 9", "4")]),
         ("point (a) of Article 5(1)", OWN, [("art 5", "1", "a")]),
         ("points (e) or (f) of Article 6(1)", OWN, [("art 6", "1", "e"), ("art 6", "1", "f")]),
-        ("Article 6(1), points (a) to (c)", OWN, [("art 6", "1", "a"), ("art 6", "1", "b"), ("art 6", "1", "c")]),
+        ("Article 6(1), points (a) to (c)", OWN, [("art 6", "1", each) for each in "abc"]),
         ("point (a) of paragraph 2 of Article 5", OWN, [("art 5", "2", "a")]),
         ("Article 4, point (1), of Regulation (EU) 2016/679", GDPR, [("art 4", "1")]),
         ("Article 33 of Regulation (EU) 2016/679", GDPR, [("art 33",)]),
@@ -52,7 +52,7 @@ def found(text: str) -> list[tuple[str, str, tuple[str, ...]]]:
         ("§ 42-3505.01(b)", OWN, [("sec 42-3505.01", "b")]),
         ("§§ 28-3901 to 28-3903", OWN, [("sec 28-3901",), ("sec 28-3902",), ("sec 28-3903",)]),
         ("§§ 42-3502.05(f) through 42-3502.07", OWN, [("sec 42-3502.05", "f"), ("sec 42-3502.07",)]),
-        ("§§ 42-101 , 42-121 [repealed], and 42-602", OWN, [("sec 42-101",), ("sec 42-121",), ("sec 42-602",)]),
+        ("§§ 42-101 , 42-121 [repealed], and 42-6", OWN, [("sec 42-101",), ("sec 42-121",), ("sec 42-6",)]),
         ("§ 2-1831.03(b-1)", OWN, [("sec 2-1831.03", "b-1")]),
         ("15 U.S.C. § 7001", "15 u.s.c.", [("sec 7001",)]),
         ("subsection (b)", OWN, [(OWN, "b")]),
@@ -69,8 +69,13 @@ def test_finds_what_is_cited(text: str, act: str, places: list[tuple[str, ...]])
 
 
 def test_that_act_is_the_one_named_last() -> None:
-    text = "Directive 2013/34/EU applies. Regulation (EU) 2016/679 and Article 5 thereof apply; so does Article 6 of that Regulation."
-    assert [(act, place) for _, act, place in found(text) if place] == [(GDPR, ("art 5",)), (GDPR, ("art 6",))]
+    text = (
+        "Directive 2013/34/EU. Regulation (EU) 2016/679 and Article 5 thereof; Article 6 of that Regulation."
+    )
+    assert [(act, place) for _, act, place in found(text) if place] == [
+        (GDPR, ("art 5",)),
+        (GDPR, ("art 6",)),
+    ]
 
 
 def test_articles_joined_before_an_act_are_all_of_it() -> None:

@@ -27,7 +27,9 @@ def test_european_paragraphs_and_points_within_one_line() -> None:
 
 
 def test_american_subsections_on_lines() -> None:
-    text = "(a)(1) ONE:\n(A) DEEP\n(i) DEEPER\n(ii) TWICE\n(B) BACK\n(2) NEXT\n(b) OUT\n(b-1) INSERTED\n(c) LAST"
+    text = (
+        "(a)(1) ONE:\n(A) DEEP\n(i) DEEPER\n(ii) TWICE\n(B) BACK\n(2) NEXT\n(b) OUT\n(b-1) INSERTED\n(c) LAST"
+    )
     assert by_text(text) == {
         "ONE": ("a", "1"),
         "DEEP": ("a", "1", "A"),

@@ -29,7 +29,7 @@ def contract(source: str, *sections: tuple[str, str], title: str = "Agreement") 
 
 
 def links(*documents: list[Chunk]) -> list[tuple[str, str, str]]:
-    """Return what cites what and how, by the beginnings of the texts: the nearest reading of each reference."""
+    """Return what cites what and how, by the beginnings of the texts, in the nearest reading."""
     chunks = {chunk.id: chunk for document in documents for chunk in document}
     nodes = [node for document in documents for node in nodes_of(document)]
     found = []
@@ -70,7 +70,9 @@ def test_the_paragraph_that_is_cited_and_no_other() -> None:
     six = article("6", f"Title 1. First: (a) alpha {LONG} (b) beta {LONG} 2. Second {LONG} 3. Third {LONG}")
     assert len(six) > 3
     assert [cited for _, _, cited in links(article("5", "Article 6(2) applies."), six)] == ["2. Second wh"]
-    assert {cited for _, _, cited in links(article("5", "Article 6 applies."), six)} == {c.text[:12] for c in six}
+    assert {cited for _, _, cited in links(article("5", "Article 6 applies."), six)} == {
+        c.text[:12] for c in six
+    }
     assert len(links(article("5", "Article 6(9) applies."), six)) == len(six)
 
 
@@ -92,7 +94,9 @@ def test_a_section_of_another_document_by_its_title() -> None:
 
 
 def test_a_section_that_is_numbered_across_the_code() -> None:
-    citing = contract("a", ("§ 28-3904. Practices", "A violation of § 28:9-315(b) or of 15 U.S.C. § 28-3905."))
+    citing = contract(
+        "a", ("§ 28-3904. Practices", "A violation of § 28:9-315(b) or of 15 U.S.C. § 28-3905.")
+    )
     cited = contract("b", ("§ 28:9-315. Rights", f"(a) First {LONG}\n(b) Second {LONG}"))
     other = contract("c", ("§ 28-3905. Complaints", "Anybody may complain."))
     assert links(citing, cited, other) == [("§ 28-3904. P", "§ 28:9-315(b)", "(b) Second w")]
