@@ -1,7 +1,7 @@
 """The ingestion graph: what is new or changed in a corpus goes into the index, what has left goes out.
 
-authorize; permit what others may read now; scan; index_documents until nothing is pending; sweep.
-A dry run goes from authorize to preview, and changes nothing.
+authorize; permit what others may read now; scan; index_documents until nothing is pending; sweep; link, where
+citations are kept. A dry run goes from authorize to preview, and changes nothing.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,8 @@ from functools import partial
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
+from markgraph.citations.index import with_citations
+from markgraph.citations.types import CitationGraph
 from markgraph.graphs.wiring import add
 from markgraph.ingestion.chunk import Chunker
 from markgraph.ingestion.compare import Comparison
@@ -22,6 +24,7 @@ from markgraph.ingestion.rules import Rules
 from markgraph.ingestion.store import Store
 from markgraph.nodes.authorize import Authorize
 from markgraph.nodes.index_documents import IndexDocuments
+from markgraph.nodes.link import Link
 from markgraph.nodes.permit import Permit
 from markgraph.nodes.preview import Preview
 from markgraph.nodes.scan import Scan
@@ -44,6 +47,7 @@ def build(
     index: Index,
     ledger: Ledger,
     rules: Rules,
+    citations: CitationGraph | None = None,
     chunker: Chunker | None = None,
     embedder: Embedder | None = None,
     executor: Executor = EXECUTOR,
@@ -55,6 +59,7 @@ def build(
 
     `embedder` is only asked for its name: documents are read again when it is another.
     """
+    index = with_citations(index, citations)
     chunker = chunker or Chunker()
     settings = f"{chunker!r} {embedder.name if embedder else ''}"
     comparison = Comparison(corpus, ledger, rules, settings)
@@ -67,6 +72,9 @@ def build(
     add(graph, "scan", Scan(comparison, details))
     add(graph, "index_documents", read)
     add(graph, "sweep", Sweep(comparison, store, details))
+    if citations is not None:
+        add(graph, "link", Link(citations, index))
+        graph.add_edge("sweep", "link")
 
     graph.add_edge(START, "authorize")
     graph.add_conditional_edges("authorize", first_step, ["preview", "permit"])
@@ -74,7 +82,7 @@ def build(
     graph.add_edge("permit", "scan")
     graph.add_conditional_edges("scan", next_step, ["index_documents", "sweep"])
     graph.add_conditional_edges("index_documents", next_step, ["index_documents", "sweep"])
-    graph.add_edge("sweep", END)
+    graph.add_edge("sweep" if citations is None else "link", END)
     return graph.compile(name="ingest").with_config(recursion_limit=STEPS)
 
 

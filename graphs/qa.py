@@ -1,11 +1,12 @@
 """The question-answering graph: a question in, a cited and checked answer out.
 
-authorize, route, rewrite, retrieve, compress, generate, validate; then respond, try once more,
+authorize, route, rewrite, retrieve, follow, compress, generate, validate; then respond, try once more,
 quote the sources, or refuse.
 """
 
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
@@ -14,9 +15,11 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
+from markgraph.citations.types import CitationGraph
 from markgraph.graphs.wiring import add
 from markgraph.nodes.authorize import Authorize
 from markgraph.nodes.compress import Compress
+from markgraph.nodes.follow import Follow
 from markgraph.nodes.generate import Generate
 from markgraph.nodes.quote import Quote
 from markgraph.nodes.refuse import refuse
@@ -37,10 +40,12 @@ def build(
     model: BaseChatModel,
     embedder: Embeddings,
     index: Index,
+    citations: CitationGraph | None = None,
     domains: Mapping[str, Domain] | None = None,
     authorize: Callable[..., Authorize] = Authorize,
     route: Callable[..., Route] | None = Route,
     retrieve: Callable[..., Retrieve] = Retrieve,
+    follow: Callable[..., Follow] | None = Follow,
     compress: Callable[..., Compress] | None = Compress,
     generate: Callable[..., Generate] = Generate,
     validate: Callable[..., Validate] = Validate,
@@ -48,7 +53,10 @@ def build(
     max_attempts: int = 2,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
 ) -> QAGraph:
-    """Return the compiled graph. `route` and `compress` may be None: they are left out."""
+    """Return the compiled graph.
+
+    `route`, `follow` and `compress` may be None: they are left out; `follow` is, too, without `citations`.
+    """
     domains = domains or {}
     graph = StateGraph(QAState, Caller, input_schema=Question, output_schema=Answer)
     add(graph, "authorize", authorize())
@@ -56,6 +64,8 @@ def build(
         add(graph, "route", route(embedder=embedder, domains=domains))
     add(graph, "rewrite", rewrite)
     add(graph, "retrieve", retrieve(index=index))
+    if follow and citations is not None:
+        add(graph, "follow", follow(citations=citations, index=index))
     if compress:
         add(graph, "compress", compress(model=model, embedder=embedder))
     add(graph, "generate", generate(model=model, domains=domains))
@@ -63,23 +73,22 @@ def build(
     add(graph, "quote", quote())
     add(graph, "respond", respond)
     add(graph, "refuse", refuse)
-    connect(graph, routed=route is not None, compressed=compress is not None, max_attempts=max_attempts)
+    connect(graph, max_attempts=max_attempts)
     return graph.compile(checkpointer=checkpointer, name="qa")
 
 
-def connect(
-    graph: StateGraph[QAState, Caller, Question, Answer], *, routed: bool, compressed: bool, max_attempts: int
-) -> None:
+def connect(graph: StateGraph[QAState, Caller, Question, Answer], *, max_attempts: int) -> None:
     """Draw the edges; they close around a stage that was left out."""
-    writer = "compress" if compressed else "generate"
+    reading = [stage for stage in ("follow", "compress") if stage in graph.nodes]
     graph.add_edge(START, "authorize")
-    graph.add_edge("authorize", "route" if routed else "rewrite")
-    if routed:
+    graph.add_edge("authorize", "route" if "route" in graph.nodes else "rewrite")
+    if "route" in graph.nodes:
         graph.add_edge("route", "rewrite")
     graph.add_edge("rewrite", "retrieve")
-    graph.add_conditional_edges("retrieve", after_retrieve, {"found": writer, "nothing found": "refuse"})
-    if compressed:
-        graph.add_edge("compress", "generate")
+    found: dict[Hashable, str] = {"found": [*reading, "generate"][0], "nothing found": "refuse"}
+    graph.add_conditional_edges("retrieve", after_retrieve, found)
+    for stage, after in pairwise([*reading, "generate"]):
+        graph.add_edge(stage, after)
     graph.add_edge("generate", "validate")
     graph.add_conditional_edges("validate", partial(after_validate, max_attempts=max_attempts), VERDICTS)
     graph.add_edge("quote", "respond")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
+    from markgraph.citations.types import CitationGraph
     from markgraph.ingestion.corpora import Corpus
     from markgraph.ingestion.ledger import Ledger
     from markgraph.retrieval.dense import Embedder
@@ -44,6 +45,8 @@ class Services(TypedDict, total=False):
     """Makes vectors of texts: a LangChain `Embeddings` with a `name`."""
     model: "BaseChatModel"
     index: "Index"
+    citations: "CitationGraph | None"
+    """Which passages cite which."""
     ledger: "Ledger"
     corpus: "Corpus"
     checkpoint: "BaseCheckpointSaver[Any] | None"

@@ -42,6 +42,7 @@ def to_passage(hit: Hit) -> Passage:
     """Return a hit as plain data, without its permissions."""
     chunk = hit.chunk
     return Passage(
+        id=chunk.id,
         text=chunk.text,
         source=chunk.source,
         title=chunk.title,

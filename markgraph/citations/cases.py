@@ -1,0 +1,45 @@
+"""Finds citations of court decisions with eyecite: full ones, short ones, `id.` and `supra`."""
+
+import re
+from collections.abc import Iterator
+
+from markgraph.citations.types import Reference
+
+# A volume, an abbreviated reporter, and a page: `410 U.S. 113`, `93 S. Ct. 705`, `123 F.3d 456`.
+CITATION = re.compile(
+    r"\b\d{1,4}\s(?!Stat\.|Fed\.\sReg|Cong\.\sRec|U\.?\s?S\.?\s?C\b|C\.\s?F\.\s?R|D\.\s?C\.\s(?:Law|Code|Official))(?:[A-Z][A-Za-z]{0,8}\.\s?|[2-9]d\s|[34](?:th|d)\s){1,4}(?:[2-4](?:d|th)\s)?\s?\d{1,5}\b"
+)
+
+
+def cases(text: str) -> Iterator[Reference]:
+    """Yield the citations of `text`; its act is volume, reporter and page of the decision.
+
+    eyecite is slow, and only asked where a full citation stands.
+    """
+    if not CITATION.search(text):
+        return
+    from eyecite import get_citations, resolve_citations
+    from eyecite.models import CaseCitation, FullCaseCitation
+
+    resolved = resolve_citations(get_citations(text))
+    for resource, cited in resolved.items():
+        full = getattr(resource, "citation", None)
+        if not isinstance(full, FullCaseCitation):
+            continue
+        for citation in cited:
+            if isinstance(citation, CaseCitation) or citation is not full:
+                start, end = citation.span()  # type: ignore[no-untyped-call]
+                yield Reference(start, end, "case", case_key(full), ())
+
+
+def case_key(citation: object) -> str:
+    """Return volume, reporter and page of a full citation, in lower case."""
+    groups = citation.groups  # type: ignore[attr-defined]
+    reporter = citation.corrected_reporter()  # type: ignore[attr-defined]
+    return f"{groups['volume']} {reporter} {groups['page']}".lower()
+
+
+def case_key_of(citation: str) -> str:
+    """Return the key of a citation such as `410 U.S. 113`, as `cases` would."""
+    found = next(cases(citation), None)
+    return found.act if found else ""

@@ -1,0 +1,136 @@
+"""Keeps a citation graph in a database that speaks Cypher; a subclass opens the database.
+
+Passages are nodes, and so are the keys between them:
+`(:Passage)-[:CITES]->(:CitationKey)<-[:ANSWERS_TO]-(:Passage)`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from typing import Any
+
+from markgraph.citations.types import Link, Node
+
+Run = Callable[[str, dict[str, Any]], list[list[Any]]]
+"""Runs a statement with its parameters, and returns the rows."""
+
+BATCH = 500
+"""Passages of one transaction."""
+
+KEYS_OF = "MATCH (p:Passage)-[]->(k:CitationKey) WHERE p.id IN $ids RETURN DISTINCT k.key"
+DELETE = "MATCH (p:Passage) WHERE p.id IN $ids DETACH DELETE p"
+DELETE_UNUSED = """
+MATCH (k:CitationKey) WHERE k.key IN $keys AND NOT EXISTS { MATCH (k)<-[]-(:Passage) } DELETE k
+"""
+ADD_PASSAGES = "UNWIND $ids AS id CREATE (:Passage {id: id})"
+ADD_KEYS = "UNWIND $keys AS key MERGE (:CitationKey {key: key})"
+ADD_MENTIONS = """
+UNWIND $rows AS row MATCH (p:Passage {id: row.id}), (k:CitationKey {key: row.key})
+CREATE (p)-[:CITES {kind: row.kind, text: row.text, place: row.place, rank: row.rank}]->(k)
+"""
+ADD_ANCHORS = """
+UNWIND $rows AS row MATCH (p:Passage {id: row.id}), (k:CitationKey {key: row.key})
+CREATE (p)-[:ANSWERS_TO {term: row.term}]->(k)
+"""
+NEIGHBOURS = """
+UNWIND $ids AS id
+MATCH (p:Passage {id: id})-[m:CITES]->(k:CitationKey)<-[a:ANSWERS_TO]-(q:Passage)
+RETURN DISTINCT p.id AS citing, m.place AS place, m.rank AS rank, m.kind AS kind, m.text AS text,
+    q.id AS cited, a.term AS term
+ORDER BY citing, place, rank, kind, text, cited, term LIMIT $limit
+"""
+DELETE_ALL = (
+    "MATCH (p:Passage) WHERE p.id STARTS WITH $prefix DETACH DELETE p",
+    "MATCH (k:CitationKey) WHERE k.key STARTS WITH $prefix DETACH DELETE k",
+)
+COUNT = "MATCH (p:Passage) WHERE p.id STARTS WITH $prefix RETURN count(p) AS passages"
+
+
+class CypherGraph(ABC):
+    """What every such database does with the same statements."""
+
+    prefix: str = ""
+    """What begins every id and key, where several collections share a database."""
+
+    @abstractmethod
+    def _reading(self) -> AbstractContextManager[Run | None]:
+        """Open a session that reads; None where nothing was ever written."""
+
+    @abstractmethod
+    def _writing(self) -> AbstractContextManager[Run]:
+        """Open a transaction that writes; it is committed at the end, and undone where that isn't reached."""
+
+    def add(self, nodes: Sequence[Node]) -> None:
+        """Store `nodes`; one that is there already is replaced."""
+        unique = list({node.id: node for node in nodes}.values())
+        for begin in range(0, len(unique), BATCH):
+            self._add(unique[begin : begin + BATCH])
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Forget the passages with these ids, and every key that nothing else uses; ignore unknown ids."""
+        with self._reading() as run:
+            if run is None or not ids:
+                return
+        for begin in range(0, len(ids), BATCH):
+            with self._writing() as run:
+                _delete_unused(run, _delete(run, self._prefixed(ids[begin : begin + BATCH])))
+
+    def neighbours(self, ids: Sequence[str], limit: int = 10_000) -> list[Link]:
+        """Return the links that lead out of the passages with these ids, one hop, sorted; at most `limit`."""
+        with self._reading() as run:
+            if run is None or not ids:
+                return []
+            rows = run(NEIGHBOURS, {"ids": self._prefixed(sorted(set(ids))), "limit": limit})
+        cut = len(self.prefix)
+        return [
+            Link(citing[cut:], place, rank, kind, text, cited[cut:], term)
+            for citing, place, rank, kind, text, cited, term in rows
+        ]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._writing() as run:
+            for statement in DELETE_ALL:
+                run(statement, {"prefix": self.prefix})
+
+    def __len__(self) -> int:
+        """Return how many passages are stored."""
+        with self._reading() as run:
+            return int(run(COUNT, {"prefix": self.prefix})[0][0]) if run else 0
+
+    def _add(self, nodes: Sequence[Node]) -> None:
+        mentions = [
+            self._row(node, asdict(mention)) for node in nodes for mention in dict.fromkeys(node.mentions)
+        ]
+        anchors = [
+            self._row(node, asdict(anchor)) for node in nodes for anchor in dict.fromkeys(node.anchors)
+        ]
+        ids = self._prefixed([node.id for node in nodes])
+        with self._writing() as run:
+            before = _delete(run, ids)
+            run(ADD_PASSAGES, {"ids": ids})
+            if keys := sorted({row["key"] for row in (*mentions, *anchors)}):
+                run(ADD_KEYS, {"keys": keys})
+            for statement, rows in ((ADD_MENTIONS, mentions), (ADD_ANCHORS, anchors)):
+                if rows:
+                    run(statement, {"rows": rows})
+            _delete_unused(run, before)
+
+    def _prefixed(self, ids: Sequence[str]) -> list[str]:
+        return [self.prefix + id_ for id_ in ids]
+
+    def _row(self, node: Node, fields: dict[str, Any]) -> dict[str, Any]:
+        return fields | {"id": self.prefix + node.id, "key": self.prefix + fields["key"]}
+
+
+def _delete(run: Run, ids: list[str]) -> list[str]:
+    """Delete passages, and return the keys that they used."""
+    keys = [row[0] for row in run(KEYS_OF, {"ids": ids})]
+    run(DELETE, {"ids": ids})
+    return keys
+
+
+def _delete_unused(run: Run, keys: list[str]) -> None:
+    if keys:
+        run(DELETE_UNUSED, {"keys": keys})

@@ -1,0 +1,26 @@
+"""Puts the graph of citations in step with an index that was filled without it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from markgraph.citations.index import relink
+from markgraph.citations.types import CitationGraph
+from markgraph.retrieval.types import Index
+from markgraph.state import IngestState
+
+
+@dataclass(frozen=True)
+class Link:
+    """Links everything anew where the graph and the index hold different numbers of passages.
+
+    So it is after an upgrade, or where an ingestion was killed between the two.
+    """
+
+    citations: CitationGraph
+    index: Index
+
+    def __call__(self, state: IngestState) -> dict[str, Any]:  # noqa: ARG002 -- a node has a state
+        """Change nothing of the state."""
+        if len(self.citations) != len(self.index):
+            relink(self.index, self.citations)
+        return {}
