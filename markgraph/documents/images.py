@@ -28,6 +28,8 @@ def read_image(data: bytes, source: str, options: ReadOptions = DEFAULTS) -> Doc
     Raises:
         DocumentError: when it is damaged, too large, has too many frames, or OCR is missing or finds no text.
     """
+    from PIL import Image
+
     engine = find_engine(options)
     if engine is None:
         raise DocumentError(f"{source} is a picture. {install_hint(options)}")
@@ -36,6 +38,8 @@ def read_image(data: bytes, source: str, options: ReadOptions = DEFAULTS) -> Doc
     # Pillow raises what the damage trips: UnidentifiedImageError, SyntaxError, struct.error, OSError, ...
     except DocumentError:
         raise
+    except Image.DecompressionBombError as error:
+        raise _too_large(source, "too many") from error
     except Exception as error:
         raise DocumentError(
             f"Cannot read {source} as a picture ({type(error).__name__}: {error}). It is damaged, or another "
@@ -58,11 +62,12 @@ def _frames(data: bytes, source: str, options: ReadOptions) -> Iterator["Image"]
             check_ocr_count(count, source, options)
             for frame in ImageSequence.Iterator(image):
                 if frame.width * frame.height > _MOST_PIXELS:
-                    raise DocumentError(
-                        f"{source} is {frame.width:,} x {frame.height:,} pixels large; {_MOST_PIXELS:,} in "
-                        "all are allowed. Scale it down."
-                    )
+                    raise _too_large(source, f"{frame.width:,} x {frame.height:,}")
                 yield _on_white(ImageOps.exif_transpose(frame))
+
+
+def _too_large(source: str, pixels: str) -> DocumentError:
+    return DocumentError(f"{source} has {pixels} pixels; {_MOST_PIXELS:,} are allowed. Scale it down.")
 
 
 def _on_white(frame: "Image") -> "Image":

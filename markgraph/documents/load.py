@@ -42,6 +42,11 @@ SUFFIXES = tuple(sorted([*_READERS, *_READERS_WITH_OPTIONS]))
 """What `load` reads, in lower case and with the dot; a file's own suffix may be in capitals."""
 
 
+def takes_options(suffix: str) -> bool:
+    """Tell whether `ReadOptions` decide what is read from a file with this suffix."""
+    return suffix.lower() in _READERS_WITH_OPTIONS
+
+
 def load(path: Path, source: str, options: ReadOptions = DEFAULTS) -> Document:
     """Read the file at `path` into a document that calls itself `source`.
 

@@ -16,7 +16,7 @@ from itertools import groupby
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
-from markgraph.documents.options import PAGE_WAS_READ, ReadOptions
+from markgraph.documents.options import PAGE_WAS_READ, EngineName, ReadOptions
 from markgraph.documents.reading_order import TextBox, reading_order
 from markgraph.documents.text import clean
 from markgraph.documents.upright import straighten
@@ -66,16 +66,23 @@ class Ocr:
         return clean(reading.text).strip()
 
 
+def engine_name(options: ReadOptions) -> EngineName:
+    """Return what `auto` stands for on this machine, else what is named."""
+    if options.ocr != "auto":
+        return options.ocr
+    return "tesseract" if shutil.which("tesseract") else "rapidocr" if find_spec("rapidocr") else "none"
+
+
 def find_engine(options: ReadOptions) -> Ocr | None:
     """Return what `options.ocr` names; None for `none`, and for `auto` where no engine is installed.
 
     Raises:
         DocumentError: when the engine is not on this machine.
     """
-    name = options.ocr
-    if name == "auto":
-        name = "tesseract" if shutil.which("tesseract") else "rapidocr" if find_spec("rapidocr") else "none"
-    return None if name == "none" else Ocr(_engine(name, options.languages))
+    name = engine_name(options)
+    return (
+        None if name == "none" else Ocr(Tesseract(options.languages) if name == "tesseract" else _rapid_ocr())
+    )
 
 
 def install_hint(options: ReadOptions) -> str:
@@ -85,11 +92,6 @@ def install_hint(options: ReadOptions) -> str:
     return (
         f"{INSTALL}." if find_engine(options) is None else "OCR found no text on them either. Leave it out."
     )
-
-
-@lru_cache(maxsize=4)
-def _engine(name: str, languages: tuple[str, ...]) -> Engine:
-    return Tesseract(languages) if name == "tesseract" else RapidOcr()
 
 
 class Tesseract:
@@ -112,8 +114,8 @@ class Tesseract:
         # More threads than one make it slower: many pages are read at once.
         environment = os.environ | {"OMP_THREAD_LIMIT": "1"}
         done = subprocess.run(self._command, input=picture.getvalue(), capture_output=True, env=environment)  # noqa: S603
-        if done.returncode:
-            reason = done.stderr.decode("utf-8", "replace").strip()[-500:]
+        reason = done.stderr.decode("utf-8", "replace").strip()[-500:]
+        if done.returncode or "Failed loading language" in reason:  # it goes on with the other languages
             raise DocumentError(
                 f"tesseract failed ({done.returncode}): {reason}\nA language is installed by "
                 "apt-get install tesseract-ocr-LANGUAGE, with `languages` naming it."
@@ -163,3 +165,9 @@ class RapidOcr:
             for text, box in zip(found.txts, found.boxes, strict=True)
         ]
         return Reading("\n".join(reading_order(boxes)), fmean(found.scores))
+
+
+@lru_cache(maxsize=1)
+def _rapid_ocr() -> RapidOcr:
+    """Keep the engine, which takes a second and most of a gigabyte to load."""
+    return RapidOcr()

@@ -1,7 +1,7 @@
 """Reads a PDF page by page: its text layer where there is one, else by OCR.
 
 Does NOT read form fields, annotations and attachments, leaves repeated headers and footers as they are, and
-puts no words together that a line end split.
+leaves the hyphen in words that a line end split.
 """
 
 import re
@@ -49,18 +49,22 @@ def read_pdf(data: bytes, source: str, options: ReadOptions = DEFAULTS) -> Docum
         with pypdfium2.PdfDocument(data) as pdf:
             check_count(len(pdf), source, options)
             title = _NO_TITLE.sub("", clean(pdf.get_metadata_value("Title")).strip())
-            texts, by_ocr = _texts(pdf, source, options)
+            texts, scans, by_ocr = _texts(pdf, source, options)
     except pypdfium2.PdfiumError as error:
         raise _explain(error, source) from error
+    if not any(texts) and not scans:
+        raise DocumentError(
+            f"{source} holds no text: all of its pages ({len(texts)}) are blank. Leave it out."
+        )
     if not any(texts):
         raise DocumentError(
-            f"{source} is a scan: none of its {len(texts)} pages has a text layer. {install_hint(options)}"
+            f"{source} is a scan: none of its pages ({len(texts)}) has a text layer. {install_hint(options)}"
         )
     return join_pages(source, title or stem(source), texts, by_ocr)
 
 
-def _texts(pdf: "PdfDocument", source: str, options: ReadOptions) -> tuple[list[str], list[int]]:
-    """Return the text of each page, and the indexes of those read by OCR."""
+def _texts(pdf: "PdfDocument", source: str, options: ReadOptions) -> tuple[list[str], int, list[int]]:
+    """Return the text of each page, how many need OCR, and the indexes of those that were read by it."""
     texts, scans = [], []
     for index in range(len(pdf)):
         text, is_scan = _layer(pdf, index)
@@ -69,11 +73,11 @@ def _texts(pdf: "PdfDocument", source: str, options: ReadOptions) -> tuple[list[
             scans.append(index)
     engine = find_engine(options) if scans else None
     if engine is None:
-        return texts, []
+        return texts, len(scans), []
     check_ocr_count(len(scans), source, options)
     for index in scans:
-        texts[index] = engine.read(_draw(pdf, index)) or texts[index]
-    return texts, scans
+        texts[index] = _with_stamp(texts[index], engine.read(_draw(pdf, index)))
+    return texts, len(scans), scans
 
 
 def _layer(pdf: "PdfDocument", index: int) -> tuple[str, bool]:
@@ -89,15 +93,22 @@ def _layer(pdf: "PdfDocument", index: int) -> tuple[str, bool]:
         return "", False
     glyphs = list(read_glyphs(page, page.get_textpage()))
     text = clean(page_text(glyphs, read_tables(page))).strip()
-    is_scan = _is_drawn(page) if not text else _is_poor(text) and _covered(page) > _COVERED
+    is_poor = len(text) < _STAMP or _is_rubbish(text)
+    is_scan = _is_drawn(page) if not text else is_poor and _covered(page) > _COVERED
     page.close()
     return text, is_scan
 
 
-def _is_poor(text: str) -> bool:
+def _is_rubbish(text: str) -> bool:
     words = _WORD.findall(text)
     odd = sum(len(word) == 1 and word.isascii() for word in words) + len(_UNREADABLE.findall(text))
-    return len(text) < _STAMP or odd > _FRAGMENTS * len(words)
+    return odd > _FRAGMENTS * len(words)
+
+
+def _with_stamp(layer: str, text: str) -> str:
+    """Return what OCR read, below the text layer where that says something else."""
+    is_new = " ".join(layer.split()) not in " ".join(text.split())
+    return f"{layer}\n\n{text}".strip() if is_new and not _is_rubbish(layer) else text
 
 
 def _is_drawn(page: "PdfPage") -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from markgraph.documents.child import Child, Limits, LostError
-from markgraph.documents.load import read_bytes
+from markgraph.documents.load import read_bytes, takes_options
+from markgraph.documents.ocr import engine_name
 from markgraph.documents.options import EngineName, ReadOptions
 from markgraph.documents.types import Document
 from markgraph.errors import ConfigError, DocumentError, MarkError
@@ -88,6 +89,13 @@ class Sandbox:
             except LostError as loss:
                 raise DocumentError(f"{source} {loss}") from loss
         return _document(reply, source)
+
+    def settings(self, suffix: str) -> str:
+        """Return what, besides its bytes, decides what is read from a file with this suffix.
+
+        Scans are read again when an OCR engine has come or gone, Markdown is not.
+        """
+        return f"{self.options} {engine_name(self.options)}" if takes_options(suffix) else ""
 
     def close(self) -> None:
         """End the children; what is being read fails, and so does what is read later."""

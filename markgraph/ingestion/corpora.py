@@ -9,12 +9,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
-from markgraph.documents.load import SUFFIXES, load
+from markgraph.documents.load import SUFFIXES
+from markgraph.documents.sandbox import Sandbox
 from markgraph.documents.text import clean
 from markgraph.documents.types import Document, Heading
 from markgraph.errors import DocumentError, EmptyCorpusError, UsageError
@@ -27,7 +28,7 @@ class Item:
     source: str
     """Path or URI; `Document.source` of what `load` returns."""
     fingerprint: str
-    """SHA-256 of its bytes, in hexadecimal; empty where they could not be read, and `load` then says why."""
+    """SHA-256 of its bytes and how they are read; empty where they can't be, and `load` then says why."""
     load: Callable[[], Document]
     """Reads it; raises DocumentError."""
 
@@ -50,14 +51,29 @@ class Corpus(Protocol):
         """List the files that lie in the corpus and are not part of it."""
 
 
+class Parser(Protocol):
+    """Reads files; several threads may ask at once."""
+
+    def read(self, path: Path, source: str) -> Document:
+        """Return the document at `path`, which calls itself `source`.
+
+        Raises:
+            DocumentError: it cannot be read.
+        """
+
+    def settings(self, suffix: str) -> str:
+        """Return what, besides its bytes, decides what is read from a file with this suffix."""
+
+
 class Folder:
-    """The files under a folder, or one file.
+    """The files under a folder, or one file, read in child processes unless another `parser` is given.
 
     Hidden files and folders are passed over. Links to folders are not followed (what lies inside is listed
     anyway), nor are links to files that lie outside.
     """
 
-    def __init__(self, path: str | Path | None) -> None:
+    def __init__(self, path: str | Path | None, parser: Parser | None = None) -> None:
+        self._parser: Parser = parser or Sandbox()
         self._root = Path(os.path.abspath(Path(path or os.devnull).expanduser()))
         self._is_named = path is not None
 
@@ -75,7 +91,7 @@ class Folder:
         files = [path for path in self._files() if self._is_read(path)]
         if not files:
             raise EmptyCorpusError(self._nothing_there())
-        return (_file_item(path) for path in files)
+        return (self._item(path) for path in files)
 
     def skipped(self) -> list[str]:
         """List the files left out: their suffix is not supported, or they are links that lead outside.
@@ -88,6 +104,17 @@ class Folder:
     def _is_read(self, path: Path) -> bool:
         real = Path(os.path.realpath(path))
         return real.is_relative_to(os.path.realpath(self._root)) and path.suffix.lower() in SUFFIXES
+
+    def _item(self, path: Path) -> Item:
+        source = _name(path)
+        try:
+            with path.open("rb") as file:
+                content = file_digest(file, "sha256").hexdigest()
+        except OSError:
+            content = ""
+        if content and (settings := self._parser.settings(path.suffix)):
+            content = sha256(f"{content}\0{settings}".encode()).hexdigest()
+        return Item(source, content, partial(self._parser.read, path, source))
 
     def _files(self) -> list[Path]:
         """Return every file that is not hidden, sorted."""
@@ -202,15 +229,6 @@ def _article(document: Document) -> Document:
     if not document.text.strip():
         raise DocumentError(f"{document.source} holds no text. Sync the database again.")
     return document
-
-
-def _file_item(path: Path) -> Item:
-    source = _name(path)
-    try:
-        fingerprint = sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        fingerprint = ""
-    return Item(source, fingerprint, partial(load, path, source))
 
 
 def _name(path: Path) -> str:
