@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 QUESTION ?= Within how many hours must a personal data breach be notified to the supervisory authority?
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types serve studio browser clean
+.PHONY: help setup demo test lint types serve studio browser ocr clean
 
 help:  ## List the targets.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ studio: $(VENV)/dev.stamp  ## Start LangGraph Studio's server.
 
 browser:  ## Install a Chromium for the browser tests (Debian, needs root).
 	command -v chromium || (apt-get update && apt-get install -y --no-install-recommends chromium)
+
+ocr:  ## Install tesseract, which reads scans (Debian, needs root).
+	command -v tesseract || (apt-get update && apt-get install -y --no-install-recommends tesseract-ocr tesseract-ocr-eng tesseract-ocr-osd)
 
 clean:  ## Remove what the other targets made here.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

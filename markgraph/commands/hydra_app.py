@@ -63,4 +63,3 @@ def _set_log_level(level: str) -> None:
     if level not in levels:
         raise ConfigError(f"Config 'debug.log_level' has value {level!r}.{nearest(str(level), levels)}")
     logging.basicConfig(level=level)
-    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it warns about every flaw of every file

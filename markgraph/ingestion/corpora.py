@@ -4,7 +4,7 @@ import os
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
-from markgraph.documents.load import SUFFIXES, load
+from markgraph.documents.load import SUFFIXES
+from markgraph.documents.sandbox import Sandbox
 from markgraph.documents.text import clean
 from markgraph.documents.types import Document, Heading
 from markgraph.errors import DocumentError, EmptyCorpusError, UsageError
@@ -32,6 +33,8 @@ class Item:
     """Reads it; raises DocumentError. Several threads may load several items at once."""
     path: Path | None = None
     """The file that it is, all of it. It is hashed only when it may have changed since the last time."""
+    settings: str = ""
+    """What, besides its bytes, decides what is read from it."""
 
 
 class Corpus(Protocol):
@@ -53,14 +56,32 @@ class Corpus(Protocol):
         """List the files that lie in the corpus and are not part of it."""
 
 
+class Parser(Protocol):
+    """Reads files; several threads may ask at once."""
+
+    def read(self, path: Path, source: str) -> Document:
+        """Return the document at `path`, which calls itself `source`.
+
+        Raises:
+            DocumentError: it cannot be read.
+        """
+
+    def settings(self, suffix: str) -> str:
+        """Return what, besides its bytes, decides what is read from a file with this suffix."""
+
+
 class Folder:
-    """The files under a folder, or one file.
+    """The files under a folder, or one file, read in child processes unless another `parser` is given.
 
     Hidden files and folders are passed over. Links to folders are not followed (what lies inside is listed
     anyway), nor are links to files that lie outside.
     """
 
-    def __init__(self, path: str | Path | None) -> None:
+    def __init__(
+        self, path: str | Path | None, parser: Parser | None = None, suffixes: Sequence[str] = SUFFIXES
+    ) -> None:
+        self._parser: Parser = parser or Sandbox()
+        self._suffixes = tuple(suffixes)
         self._root = Path(os.path.abspath(Path(path or os.devnull).expanduser()))
         self._is_named = path is not None
 
@@ -77,7 +98,7 @@ class Folder:
         """
         if not any(self._is_read(path) for path in self._files()):
             raise EmptyCorpusError(self._nothing_there())
-        return (_file_item(path) for path in self._files() if self._is_read(path))
+        return (self._item(path) for path in self._files() if self._is_read(path))
 
     def skipped(self) -> Iterator[str]:
         """List the files left out: their suffix is not supported, or they are links that lead outside.
@@ -88,10 +109,15 @@ class Folder:
         return (_name(path) for path in self._files() if not self._is_read(path))
 
     def _is_read(self, path: Path) -> bool:
-        return path.suffix.lower() in SUFFIXES and (not path.is_symlink() or self._lies_within(path))
+        return path.suffix.lower() in self._suffixes and (not path.is_symlink() or self._lies_within(path))
 
     def _lies_within(self, link: Path) -> bool:
         return Path(os.path.realpath(link)).is_relative_to(os.path.realpath(self._root))
+
+    def _item(self, path: Path) -> Item:
+        source = _name(path)
+        settings = self._parser.settings(path.suffix)
+        return Item(source, "", partial(self._parser.read, path, source), path, settings)
 
     def _files(self) -> Iterator[Path]:
         """Return every file that is not hidden, in the order of their paths."""
@@ -104,7 +130,7 @@ class Folder:
     def _nothing_there(self) -> str:
         counts = Counter(Path(name).suffix.lower() or "(no suffix)" for name in self.skipped())
         there = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common()) or "no files"
-        return f"Nothing to read in {self._root}: it holds {there}.\nExpected some of: {', '.join(SUFFIXES)}."
+        return f"Nothing to read in {self._root}: it holds {there}.\nExpected some of: {', '.join(self._suffixes)}."
 
 
 class EuLaw:
@@ -214,11 +240,6 @@ def _walk(folder: Path) -> Iterator[Path]:
         # A pipe or a device would block the reader; a link that leads nowhere is kept, as an unreadable file.
         elif entry.is_file() or not os.path.exists(entry.path):
             yield Path(entry.path)
-
-
-def _file_item(path: Path) -> Item:
-    source = _name(path)
-    return Item(source, "", partial(load, path, source), path)
 
 
 def _name(path: Path) -> str:
