@@ -69,7 +69,7 @@ class Comparison:
         known = self.ledger.known(tenant, sources)
         hashes = fingerprints(self.ledger, page)
         for item in page:
-            fingerprint = self._fingerprint(hashes[item.source])
+            fingerprint = self._fingerprint(hashes[item.source], item.settings)
             if item.source in repeated:
                 yield Compared(item, "repeated", fingerprint, None)
                 continue
@@ -86,6 +86,6 @@ class Comparison:
             return "added"
         return "unchanged" if fingerprint and known.fingerprint == fingerprint else "changed"
 
-    def _fingerprint(self, content: str) -> str:
+    def _fingerprint(self, content: str, settings: str) -> str:
         """Return what a document is ingested under; empty where its file can't be read."""
-        return content and sha256(f"{content}\0{self.settings}".encode()).hexdigest()
+        return content and sha256("\0".join((content, settings, self.settings)).encode()).hexdigest()

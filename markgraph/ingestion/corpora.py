@@ -32,6 +32,8 @@ class Item:
     """Reads it; raises DocumentError. Several threads may load several items at once."""
     path: Path | None = None
     """The file that it is, all of it. It is hashed only when it may have changed since the last time."""
+    settings: str = ""
+    """What decides, besides the file at `path`, what `load` gives: it is read again when that changes."""
 
 
 class Corpus(Protocol):

@@ -27,8 +27,6 @@ RULES = (
     Rules.model_validate(
         {"rules": [{"path": "hr/**", "readers": ["g:hr"]}], "default": {"readers": ["public"]}}
     ),
-        {"rules": [{"path": "hr/**", "readers": ["g:hr"]}], "default": {"readers": ["public"]}}
-    ),
     Rules.model_validate({"rules": [{"path": "*.md", "readers": ["u:ada"], "classification": "internal"}]}),
 )
 
