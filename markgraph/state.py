@@ -195,7 +195,7 @@ class Failure(TypedDict):
 
     source: str
     kind: str
-    """The name of the error's class, or `repeated`: another document of the corpus has the same name."""
+    """The class of the error, or of its cause; `repeated` where another document has the same name."""
     reason: str
 
 

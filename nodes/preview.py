@@ -13,6 +13,7 @@ from markgraph.ingestion.batches import batches
 from markgraph.ingestion.compare import Compared, Comparison
 from markgraph.ingestion.ledger import PAGE
 from markgraph.ingestion.plan import Plan
+from markgraph.ingestion.prepare import kind_of
 from markgraph.ingestion.report import Details, Row, row
 from markgraph.ingestion.rules import path_within
 from markgraph.nodes.scan import row_of_skipped, rows_of
@@ -65,7 +66,7 @@ class Preview:
             try:
                 metadata = each.item.load().metadata
             except DocumentError as error:
-                failure = Failure(source=each.item.source, kind=type(error).__name__, reason=str(error))
+                failure = Failure(source=each.item.source, kind=kind_of(error), reason=str(error))
                 return {"what": "failed", **failure}
         path = path_within(self.comparison.corpus.name, each.item.source)
         permissions = self.comparison.rules.permissions(path, metadata, tenant)

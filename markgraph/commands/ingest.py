@@ -33,7 +33,7 @@ def run(config: DictConfig) -> int:
     with alone(Path(config.data_dir) / config.collection):
         report = _ingest(build_graph(config), caller, {"limit": config.limit, "dry_run": config.dry_run})
         show = print_json if config.output == "json" else print_text
-        show(report, details, dry_run=config.dry_run)
+        show(report, details.of_dry_run if config.dry_run else details, dry_run=config.dry_run)
     return SOME_FAILED if report["failed"] else 0
 
 

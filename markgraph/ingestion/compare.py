@@ -88,4 +88,4 @@ class Comparison:
 
     def _fingerprint(self, content: str, settings: str) -> str:
         """Return what a document is ingested under; empty where its file can't be read."""
-        return content and sha256(f"{content}\0{settings}\0{self.settings}".encode()).hexdigest()
+        return content and sha256("\0".join((content, settings, self.settings)).encode()).hexdigest()

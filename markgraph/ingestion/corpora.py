@@ -34,7 +34,7 @@ class Item:
     path: Path | None = None
     """The file that it is, all of it. It is hashed only when it may have changed since the last time."""
     settings: str = ""
-    """What, besides its bytes, decides what is read from it."""
+    """What decides, besides the file at `path`, what `load` gives: it is read again when that changes."""
 
 
 class Corpus(Protocol):
@@ -130,7 +130,8 @@ class Folder:
     def _nothing_there(self) -> str:
         counts = Counter(Path(name).suffix.lower() or "(no suffix)" for name in self.skipped())
         there = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common()) or "no files"
-        return f"Nothing to read in {self._root}: it holds {there}.\nExpected some of: {', '.join(self._suffixes)}."
+        expected = ", ".join(self._suffixes)
+        return f"Nothing to read in {self._root}: it holds {there}.\nExpected some of: {expected}."
 
 
 class EuLaw:

@@ -27,7 +27,7 @@ class Unreadable:
 
     source: str
     kind: str
-    """The name of the error's class."""
+    """The class of what went wrong: of the error's cause where there is one, such as `PdfReadError`."""
     reason: str
 
 
@@ -58,8 +58,13 @@ def prepare_item(item: Item, prepare: Prepare) -> Prepared | Unreadable:
     try:
         return prepare(item.load())
     except DocumentError as error:
-        return Unreadable(item.source, type(error).__name__, str(error))
+        return Unreadable(item.source, kind_of(error), str(error))
     except MarkError:
         raise
     except Exception as error:  # a parser stumbled over a file that it should have refused
-        return Unreadable(item.source, type(error).__name__, f"Cannot read {item.source}: {error!r}.")
+        return Unreadable(item.source, kind_of(error), f"Cannot read {item.source}: {error!r}.")
+
+
+def kind_of(error: Exception) -> str:
+    """Return the name of the class of what went wrong first."""
+    return type(error.__cause__ or error).__name__

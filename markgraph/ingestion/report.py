@@ -21,6 +21,14 @@ class Details:
     path: Path | None = None
     """None keeps nothing."""
 
+    @property
+    def of_dry_run(self) -> "Details":
+        """Return where a dry run puts its own: what the last run did stays on record."""
+        if self.path is None:
+            return self
+        path = Path(self.path)
+        return Details(path.with_name(f"{path.stem}.dry_run{path.suffix}"))
+
     def begin(self) -> None:
         """Forget the run before."""
         self._write((), os.O_TRUNC)

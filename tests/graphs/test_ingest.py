@@ -1,5 +1,7 @@
 """The ingestion graph: only what changed is read, and nothing is lost."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from markgraph.build import load_graph
 from markgraph.errors import DeniedError, UsageError
 from markgraph.graphs.ingest import build
 from markgraph.ingestion.chunk import Chunker
-from markgraph.ingestion.corpora import Folder
+from markgraph.ingestion.corpora import Folder, Item
 from markgraph.ingestion.ledger import Ledger
 from markgraph.ingestion.rules import rules_for_all
 from markgraph.models.embed import HashEmbeddings
@@ -160,6 +162,21 @@ def test_another_chunker_or_embedder_reads_again(folder: Path, index: Index) -> 
     assert ingest(folder, index, embedder=HashEmbeddings())["changed"] == 0
     assert ingest(folder, index, embedder=HashEmbeddings(), chunker=Chunker(500, 50))["changed"] == 3
     assert ingest(folder, index, embedder=HashEmbeddings(64), chunker=Chunker(500, 50))["changed"] == 3
+
+
+def test_another_setting_of_a_parser_reads_again_what_it_concerns(folder: Path, index: Index) -> None:
+    class Parsed(Folder):
+        def __init__(self, path: Path, languages: str) -> None:
+            super().__init__(path)
+            self.languages = languages
+
+        def items(self) -> Iterator[Item]:
+            for item in super().items():
+                yield replace(item, settings=self.languages if item.source.endswith("a.md") else "")
+
+    ingest(folder, index, corpus=Parsed(folder, "eng"))
+    assert ingest(folder, index, corpus=Parsed(folder, "eng"))["changed"] == 0
+    assert ingest(folder, index, corpus=Parsed(folder, "deu"))["changed"] == 1
 
 
 def test_a_file_that_moves_is_found_at_its_new_place_only(folder: Path, index: Index) -> None:

