@@ -1,5 +1,6 @@
 """Finds chunks by meaning, in an embedded Chroma."""
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Collection as Some
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from chromadb.api import ClientAPI
     from chromadb.api.models.Collection import Collection
 
+UUID_PATTERN = "????????-????-????-????-????????????"
 _POSITION = """
     SELECT max(coalesce((SELECT max(seq_id) FROM embeddings_queue), 0),
                coalesce((SELECT max(seq_id) FROM max_seq_id), 0))
@@ -86,6 +88,18 @@ class ChromaIndex(ChromaBase):
         """Write the note, whole or not at all."""
         with storage_errors(self.path):
             write_whole(self._note, to.to_json())
+
+    def drop(self, generation: str) -> None:
+        """Remove a generation; one that isn't there is ignored."""
+        if not self._file.exists():
+            return
+        with storage_errors(self.path), self._lock, FileLock(self.path / "write.lock"):
+            super().drop(generation)
+            # Chroma leaves the vectors of a collection that it deletes.
+            segments = {id_ for (id_,) in self._watch.execute("SELECT id FROM segments")}
+            for folder in self.path.glob(UUID_PATTERN):
+                if folder.name not in segments:
+                    shutil.rmtree(folder)
 
     @contextmanager
     def _client_held(self) -> Iterator["ClientAPI | None"]:

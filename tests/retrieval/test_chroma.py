@@ -62,3 +62,12 @@ def test_does_not_open_chroma_anew_after_its_own_writes(tmp_path: Path) -> None:
     index.add([chunk("payment again", source="b")])
     assert found(index, "payment", ANNA) == {"payment", "payment again"}
     assert index._opened is opened
+
+
+def test_two_that_only_search_do_not_make_each_other_open_chroma_anew(tmp_path: Path) -> None:
+    one, other = (ChromaIndex(tmp_path / "chroma", HashEmbeddings()) for _ in range(2))
+    one.add([chunk("payment")])
+    opened = one._opened
+    for index in (other, one, other):
+        assert found(index, "payment", ANNA) == {"payment"}
+    assert one._opened is opened
