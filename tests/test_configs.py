@@ -159,7 +159,7 @@ MISTAKES = {
     "+index.dept=1": ("'index.dept'", "index.depth, index.parts", "Did you mean 'index.depth'?"),
     "+model.responces=[a]": ("'model.responces'", "model.responses", "Did you mean 'model.responses'?"),
     "graph.retrieve.k=[1": ("'graph.retrieve.k'", "Allowed: a word", "Did you mean graph.retrieve.k='[1'?"),
-    "graph.retrieve=null": ("graph.retrieve can't be left out", "graph.route, graph.compress"),
+    "graph.retrieve=null": ("graph.retrieve can't be left out", "graph.route, graph.follow, graph.compress"),
     "graph.retrieve.k=eight": ("'graph.retrieve.k'", "'eight'", "Not a valid int"),
     "collection=${colection}": (
         "'colection'",

@@ -27,6 +27,7 @@ _ARTICLE = re.compile(rf"\bArt(?:icles?|s?\.)\s(?P<list>{listed(_NUMBER)})(?P<th
 _WITHIN_END = re.compile(rf"\b{WITHIN}+\Z")
 _LONGEST_WITHIN = 200
 _ACT = re.compile(rf"\b{NUMBERED}")
+_ANOTHER_ACT = re.compile(r"(?:,\s|,?\sand\s|,?\sor\s)(\((?:EU|EC)\)\s(?:No\s)?\d{1,4}/\d{1,4})\b")
 _NUMBER_ALONE = re.compile(_NUMBER)
 _AND = re.compile(r"(?:,|\sand|\sor|,\sand|,\sor)\s\Z")
 
@@ -51,6 +52,11 @@ def acts(text: str) -> Iterator[Reference]:
     """Yield the references of `text` to acts as a whole."""
     for match in _ACT.finditer(text):
         yield Reference(match.start(), match.end(), "act", act_key(match[0]), ())
+        another = _ANOTHER_ACT.match(text, match.end())
+        while another:  # Regulations (EU) 2016/679 and (EU) 2018/1725
+            name = f"{match[0].partition(' ')[0]} {another[1]}"
+            yield Reference(another.start(1), another.end(), "act", act_key(name), ())
+            another = _ANOTHER_ACT.match(text, another.end())
 
 
 def named_act(match: re.Match[str], named: list[tuple[int, str]]) -> str | None:

@@ -8,7 +8,6 @@ from markgraph.citations.definitions import uses
 from markgraph.citations.types import DEFINITION, CitationGraph, Link
 from markgraph.retrieval.types import Chunk, Hit, Index
 from markgraph.security.caller import Caller
-from markgraph.text import words
 
 CITED_BY, CITED_AS = "cited_by", "cited_as"
 """Metadata of a passage that was reached: where it is cited, and how."""
@@ -28,6 +27,9 @@ def follow(
 ) -> list[Hit]:
     """Return at most `most` passages that `hits` cite, over at most `hops` links; nearest first.
 
+    What the best hit cites comes before what the next one cites, in the order of its text: to sort by the
+    words that a passage shares with the question found less of what was asked for (benchmarks/citations.py).
+
     Each hop asks the index for what the caller may read, and the next one begins there and nowhere else:
     the result is what it would be if nothing else existed. Every passage scores below all hits.
 
@@ -37,13 +39,11 @@ def follow(
     known = {hit.chunk.id: hit.chunk for hit in hits}
     frontier = list(known)
     reached: list[Chunk] = []
-    asked = set(words(question))
     for _ in range(hops):
         links = _useful(citations.neighbours(frontier), known, question)
         readable = {chunk.id: chunk for chunk in index.get(sorted({link.cited for link in links}), caller)}
         chosen = _nearest(links, readable | known, frontier)
         new = [_marked(readable[link.cited], link, known) for link in chosen if link.cited not in known]
-        new = sorted(new, key=lambda chunk: -_shared(asked, chunk))
         known |= {chunk.id: chunk for chunk in new}
         frontier = [chunk.id for chunk in new]
         reached += new
@@ -82,7 +82,3 @@ def _marked(chunk: Chunk, link: Link, known: Mapping[str, Chunk]) -> Chunk:
     citing = known[link.citing]
     by = " > ".join(citing.heading or (citing.title,))
     return replace(chunk, metadata=chunk.metadata | {CITED_BY: by, CITED_AS: link.text or link.term})
-
-
-def _shared(asked: set[str], chunk: Chunk) -> int:
-    return len(asked.intersection(words(chunk.text)))

@@ -52,7 +52,7 @@ def _anchors(
         *(label for offset, label in found if chunk.start <= offset < chunk.end),
     ]
     inner = {label[:depth] for label in here for depth in range(len(label) + 1)} or {()}
-    places = [(unit,) for unit in context.units]
+    places: list[tuple[str, ...]] = [(unit,) for unit in context.units]
     places += [(context.units[0], *label) for label in sorted(inner) if label and context.units]
     places += [(part,) for part in first_of if part]
     if "" in first_of and chunk.metadata.get("article", "1") == "1":

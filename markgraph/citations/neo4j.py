@@ -112,6 +112,6 @@ class Neo4jGraph(CypherGraph):
 
 def _runner(transaction: "Transaction | ManagedTransaction") -> Run:
     def run(statement: str, parameters: dict[str, Any]) -> list[list[Any]]:
-        return [list(record.values()) for record in transaction.run(statement, parameters)]  # type: ignore[arg-type]
+        return [list(record.values()) for record in transaction.run(statement, parameters)]
 
     return run

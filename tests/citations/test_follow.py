@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from markgraph.citations.follow import follow
 from markgraph.citations.index import CitedIndex, relink
 from markgraph.citations.ladybug import LadybugGraph
+from markgraph.citations.types import Node
 from markgraph.errors import DeniedError
 from markgraph.retrieval.types import Chunk, Hit
 from markgraph.retrieval.words import WordsIndex
@@ -99,16 +100,14 @@ def test_says_where_and_how_it_is_cited_and_falls_in_score(tmp_path: Path) -> No
     assert -0.2 > found[0].score > found[1].score
 
 
-def test_the_nearest_to_the_question_come_first_within_the_most(tmp_path: Path) -> None:
-    chunks = [
-        article(1, "See Articles 2 to 5."),
-        *(article(n, f"About {w}.") for n, w in enumerate(WORDS, start=2)),
-    ]
-    at = stored(tmp_path, chunks)
-    assert reached(at, chunks[0], ANNA, "What about cherries?", most=2) == ["Article 4", "Article 2"]
-
-
-WORDS = ("apples", "bananas", "cherries", "dates")
+def test_what_the_best_hit_cites_comes_first_within_the_most(tmp_path: Path) -> None:
+    citing = [article(1, "See Article 9."), article(2, "See Articles 5, 4 and 3.")]
+    index, graph = stored(tmp_path, [*citing, *(article(n, f"Number {n}.") for n in (3, 4, 5, 9))])
+    hits = [Hit(citing[1], 0.9), Hit(citing[0], 0.5)]
+    found = follow(graph, index, hits, ANNA, "", most=3)
+    assert [hit.chunk.title for hit in found] == ["Article 5", "Article 4", "Article 3"]
+    found = follow(graph, index, hits[::-1], ANNA, "", most=3)
+    assert [hit.chunk.title for hit in found] == ["Article 9", "Article 5", "Article 4"]
 
 
 def test_a_definition_is_reached_when_question_and_passage_use_its_term(tmp_path: Path) -> None:
@@ -141,16 +140,10 @@ def test_an_index_that_was_filled_without_a_graph_is_linked_later(tmp_path: Path
     chunks = [article(1, "See Article 2."), article(2, "Two.")]
     index, graph = stored(tmp_path, [])
     index.index.add(chunks)
-    graph.add(stored_nodes())
+    graph.add([Node("left behind")])
     relink(index, graph)
     assert reached((index, graph), chunks[0], ANNA) == ["Article 2"]
     assert len(graph) == 2
-
-
-def stored_nodes() -> list:  # type: ignore[type-arg]
-    from markgraph.citations.types import Node
-
-    return [Node("left behind")]
 
 
 class TestCitedIndex(IndexSuite):
