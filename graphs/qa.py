@@ -1,11 +1,13 @@
 """The question-answering graph: a question in, a cited and checked answer out.
 
-authorize, route, rewrite, retrieve, compress, generate, validate; then respond, try once more,
-quote the sources, or refuse.
+authorize, route, rewrite, retrieve, rerank if configured, compress, generate, validate; then respond,
+try once more, quote the sources, or refuse.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
@@ -20,11 +22,13 @@ from markgraph.nodes.compress import Compress
 from markgraph.nodes.generate import Generate
 from markgraph.nodes.quote import Quote
 from markgraph.nodes.refuse import refuse
+from markgraph.nodes.rerank import Rerank
 from markgraph.nodes.respond import respond
 from markgraph.nodes.retrieve import Retrieve
 from markgraph.nodes.rewrite import rewrite
 from markgraph.nodes.route import Domain, Route
 from markgraph.nodes.validate import Validate
+from markgraph.retrieval.search import Refine
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller
 from markgraph.state import Answer, QAState, Question
@@ -41,6 +45,7 @@ def build(
     authorize: Callable[..., Authorize] = Authorize,
     route: Callable[..., Route] | None = Route,
     retrieve: Callable[..., Retrieve] = Retrieve,
+    rerank: Refine | None = None,
     compress: Callable[..., Compress] | None = Compress,
     generate: Callable[..., Generate] = Generate,
     validate: Callable[..., Validate] = Validate,
@@ -48,14 +53,19 @@ def build(
     max_attempts: int = 2,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
 ) -> QAGraph:
-    """Return the compiled graph. `route` and `compress` may be None: they are left out."""
+    """Return the compiled graph. `route`, `rerank` and `compress` may be None: they are left out."""
     domains = domains or {}
     graph = StateGraph(QAState, Caller, input_schema=Question, output_schema=Answer)
     add(graph, "authorize", authorize())
     if route:
         add(graph, "route", route(embedder=embedder, domains=domains))
     add(graph, "rewrite", rewrite)
-    add(graph, "retrieve", retrieve(index=index))
+    search = retrieve(index=index)
+    if rerank:
+        add(graph, "retrieve", replace(search, k=max(search.k, rerank.candidates)))
+        add(graph, "rerank", Rerank(index, rerank, search.k))
+    else:
+        add(graph, "retrieve", search)
     if compress:
         add(graph, "compress", compress())
     add(graph, "generate", generate(model=model, domains=domains))
@@ -63,23 +73,31 @@ def build(
     add(graph, "quote", quote())
     add(graph, "respond", respond)
     add(graph, "refuse", refuse)
-    connect(graph, routed=route is not None, compressed=compress is not None, max_attempts=max_attempts)
+    stages = [name for name in ("rerank", "compress", "generate") if name in graph.nodes]
+    connect(graph, stages, routed=route is not None, max_attempts=max_attempts)
     return graph.compile(checkpointer=checkpointer, name="qa")
 
 
 def connect(
-    graph: StateGraph[QAState, Caller, Question, Answer], *, routed: bool, compressed: bool, max_attempts: int
+    graph: StateGraph[QAState, Caller, Question, Answer],
+    stages: Sequence[str],
+    *,
+    routed: bool,
+    max_attempts: int,
 ) -> None:
-    """Draw the edges; they close around a stage that was left out."""
-    writer = "compress" if compressed else "generate"
+    """Draw the edges; they close around a stage that was left out.
+
+    Args:
+        stages: what passages go through, in order, from after they were found until there is a draft.
+    """
     graph.add_edge(START, "authorize")
     graph.add_edge("authorize", "route" if routed else "rewrite")
     if routed:
         graph.add_edge("route", "rewrite")
     graph.add_edge("rewrite", "retrieve")
-    graph.add_conditional_edges("retrieve", after_retrieve, {"found": writer, "nothing found": "refuse"})
-    if compressed:
-        graph.add_edge("compress", "generate")
+    graph.add_conditional_edges("retrieve", after_retrieve, {"found": stages[0], "nothing found": "refuse"})
+    for stage, following in pairwise(stages):
+        graph.add_edge(stage, following)
     graph.add_edge("generate", "validate")
     graph.add_conditional_edges("validate", partial(after_validate, max_attempts=max_attempts), VERDICTS)
     graph.add_edge("quote", "respond")

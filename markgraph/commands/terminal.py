@@ -13,6 +13,7 @@ STEPS = {
     "route": "choosing an expert",
     "rewrite": "understanding the question",
     "retrieve": "searching",
+    "rerank": "weighing what was found",
     "compress": "choosing what to read",
     "generate": "writing",
     "validate": "checking against the sources",
