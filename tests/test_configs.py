@@ -158,7 +158,7 @@ MISTAKES = {
     "+graph.retrieve.nope=1": ("'graph.retrieve.nope'", "Allowed: graph.retrieve.k.", "'graph.retrieve.k'?"),
     "+index.dept=1": (
         "'index.dept'",
-        "index.depth, index.fusion, index.parts",
+        "index.depth, index.fusion, ",
         "Did you mean 'index.depth'?",
     ),
     "+model.responces=[a]": ("'model.responces'", "model.responses", "Did you mean 'model.responses'?"),

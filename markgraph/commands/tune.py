@@ -63,11 +63,11 @@ def _tunable(ready: Judged) -> tuple[HybridIndex, Convex]:
 def _write(config: DictConfig, found: Fit, ready: Judged) -> Path:
     """Write an overlay that any command can name, and return where it is."""
     place = own_configs(config.data_dir) / "experiment" / f"{config.name}.yaml"
-    gain = f"{found.gain.mean:+.4f} [{found.gain.low:+.4f}, {found.gain.high:+.4f}]"
+    gain = f"nDCG@10 {found.gain.mean:+.4f} [{found.gain.low:+.4f}, {found.gain.high:+.4f}]"
     text = (
         "# @package _global_\n"
         f'# markgraph ask "..." experiment={config.name}\n'
-        f"# Fitted to {len(ready.queries)} queries of {ready.dataset.name}; nDCG@10 {gain}, cross-validated.\n"
+        f"# Fitted to {len(ready.queries)} queries of {ready.dataset.name}; {gain}, cross-validated.\n"
         f"index: {{fusion: {{weight: {found.weight:g}}}}}\n"
     )
     try:

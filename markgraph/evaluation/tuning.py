@@ -16,7 +16,8 @@ from markgraph.retrieval.fusion import Convex, Fusion, Ranking
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller
 
-WEIGHTS = tuple(round(0.025 * step, 3) for step in range(41))
+WEIGHTS = (*(step / 10 for step in range(8)), *(0.8 + step / 50 for step in range(11)))
+"""Finer at the upper end: scaled cosines differ little, so that their share is a high one."""
 FOLDS = 5
 SEED = 0
 
@@ -66,13 +67,14 @@ def fit(asked: Sequence[Asked], dataset: Dataset, current: Convex, depth: int) -
         current: what is configured now.
         depth: how many hits each part was asked for.
     """
-    fusions = [replace(current, weight=weight) for weight in WEIGHTS]
+    weights = sorted({round(weight, 3) for weight in WEIGHTS} | {current.weight})
+    fusions = [replace(current, weight=weight) for weight in weights]
     table = np.array([gains_of(asked, dataset, fusion, depth) for fusion in fusions])  # (w, n)
     before = np.array(gains_of(asked, dataset, current, depth))  # (n,)
     held_out = cross_validate(table)
     return Fit(
-        curve=dict(zip(WEIGHTS, (round(float(mean), 4) for mean in table.mean(axis=1)), strict=True)),
-        weight=WEIGHTS[choose(table.mean(axis=1))],
+        curve=dict(zip(weights, (round(float(mean), 4) for mean in table.mean(axis=1)), strict=True)),
+        weight=weights[choose(table.mean(axis=1))],
         before=interval_of(before.tolist()),
         cross_validated=interval_of(held_out.tolist()),
         gain=interval_of((held_out - before).tolist()),

@@ -27,7 +27,7 @@ class Diversity:
             raise ConfigError(f"Diversity.relevance is {self.relevance}; allowed: 0 to 1.")
 
     def __call__(self, hits: Sequence[Hit], k: int) -> list[Hit]:
-        """Return at most `k` of `hits` in the order in which they are chosen; the score is the marginal one."""
+        """Return at most `k` of `hits` as they are chosen; the score is the marginal one."""
         if not hits:
             return []
         texts = [hit.chunk.text for hit in hits]

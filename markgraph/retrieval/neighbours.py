@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from markgraph.errors import ConfigError
-from markgraph.retrieval.types import Chunk, Hit, Index, Place
+from markgraph.retrieval.types import Chunk, Hit, Index
 from markgraph.security.caller import Caller
 
 
