@@ -122,13 +122,13 @@ def snli_captions(data: Path) -> Collection:
 
 def banking_intents(data: Path) -> Collection:
     """Ask an utterance for others with its intent."""
-    rows = random.Random(0).sample(read(data / "routing/banking77_train.jsonl"), 2000)
+    rows = random.Random(0).sample(read(data / "routing/banking77_train.jsonl"), 2000)  # noqa: S311
     return siblings([(row["text"], row["intent"]) for row in rows], 0.15)
 
 
 def clinc_intents(data: Path) -> Collection:
     """Ask an utterance for others with its intent."""
-    rows = random.Random(0).sample(read(data / "routing/clinc150_train.jsonl"), 2000)
+    rows = random.Random(0).sample(read(data / "routing/clinc150_train.jsonl"), 2000)  # noqa: S311
     return siblings([(row["text"], row["intent"] if row["intent"] != "oos" else None) for row in rows], 0.15)
 
 
@@ -157,7 +157,7 @@ def titled(rows: Iterable[tuple[str, str, str]]) -> Collection:
 
 def siblings(rows: Sequence[tuple[str, str | None]], asked: float) -> Collection:
     """Ask a share of the texts for the others of the same kind; `rows` are (text, kind)."""
-    drawn = random.Random(0).sample(range(len(rows)), int(len(rows) * asked))
+    drawn = random.Random(0).sample(range(len(rows)), int(len(rows) * asked))  # noqa: S311
     queries = {str(at): rows[at][0] for at in sorted(drawn) if rows[at][1]}
     corpus = {str(at): text for at, (text, _) in enumerate(rows) if str(at) not in queries}
     kinds = grouped((kind, str(at)) for at, (_, kind) in enumerate(rows) if kind and str(at) in corpus)
@@ -197,7 +197,7 @@ def write(collection: Collection, folder: Path) -> None:
     """Write a collection in BEIR's layout, with at most `QUERIES` questions under new ids."""
     folder.mkdir(parents=True, exist_ok=True)
     asked = sorted(collection.qrels)
-    asked = random.Random(0).sample(asked, min(QUERIES, len(asked)))
+    asked = random.Random(0).sample(asked, min(QUERIES, len(asked)))  # noqa: S311
     documents = ({"_id": id_, "title": "", "text": text} for id_, text in collection.corpus.items())
     questions = ({"_id": f"q{at}", "text": collection.queries[id_]} for at, id_ in enumerate(asked))
     lines = [f"q{at}\t{document}\t1" for at, id_ in enumerate(asked) for document in collection.qrels[id_]]

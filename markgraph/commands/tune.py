@@ -19,11 +19,10 @@ from markgraph.retrieval.hybrid import HybridIndex
 
 BAR = 40
 """Characters of the longest bar of the curve."""
-NO_GAIN = 3
 
 
 def run(config: DictConfig) -> int:
-    """Fit what `config.what` names, print the fit, and return 0, or 3 where there is nothing to gain."""
+    """Fit what `config.what` names, write the weight down, print what it is worth, and return 0."""
     check_choice(config, "what", ("retriever",))
     check_choice(config, "output", OUTPUTS)
     check_number(config, "limit", 1, 10**9, optional=True)
@@ -36,12 +35,16 @@ def run(config: DictConfig) -> int:
             asked.append(ask_parts(index.parts, query, ready.caller, index.depth))
             bar.update()
     found = fit(asked, ready.dataset, fusion, index.depth)
-    written = _write(config, found, ready) if found.gains else None
+    kept = found.weight if found.gains else fusion.weight
+    written = _write(config, found, kept, ready)
     if config.output == "json":
-        print(json.dumps(as_json(found, fusion, written, config.name), ensure_ascii=False))  # noqa: T201
+        told = {"weight": kept, "written": str(written), "override": f"experiment={config.name}"}
+        print(json.dumps(told | as_json(found, fusion), ensure_ascii=False))  # noqa: T201
     else:
-        show(found, fusion, written, config.name)
-    return 0 if found.gains else NO_GAIN
+        show(found, fusion)
+        print(f"Written to {written}. To use it: experiment={config.name}")  # noqa: T201
+        print(f"Without the file: index.fusion.weight={kept:g}")  # noqa: T201
+    return 0
 
 
 def _check_name(name: str) -> None:
@@ -60,15 +63,16 @@ def _tunable(ready: Judged) -> tuple[HybridIndex, Convex]:
     return index, index.fusion
 
 
-def _write(config: DictConfig, found: Fit, ready: Judged) -> Path:
+def _write(config: DictConfig, found: Fit, kept: float, ready: Judged) -> Path:
     """Write an overlay that any command can name, and return where it is."""
+    verdict = "cross-validated" if found.gains else "no gain: the weight is the configured one"
     place = own_configs(config.data_dir) / "experiment" / f"{config.name}.yaml"
     gain = f"nDCG@10 {found.gain.mean:+.4f} [{found.gain.low:+.4f}, {found.gain.high:+.4f}]"
     text = (
         "# @package _global_\n"
         f'# markgraph ask "..." experiment={config.name}\n'
-        f"# Fitted to {len(ready.queries)} queries of {ready.dataset.name}; {gain}, cross-validated.\n"
-        f"index: {{fusion: {{weight: {found.weight:g}}}}}\n"
+        f"# Fitted to {len(ready.queries)} queries of {ready.dataset.name}; {gain}, {verdict}.\n"
+        f"index: {{fusion: {{weight: {kept:g}}}}}\n"
     )
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -78,23 +82,21 @@ def _write(config: DictConfig, found: Fit, ready: Judged) -> Path:
     return place
 
 
-def as_json(found: Fit, fusion: Convex, written: Path | None, name: str) -> dict[str, Any]:
-    """Return what `output=json` prints."""
+def as_json(found: Fit, fusion: Convex) -> dict[str, Any]:
+    """Return a fit as plain data."""
     return {
-        "weight": found.weight,
+        "fitted": found.weight,
         "configured": fusion.weight,
         "curve": [{"weight": weight, "ndcg@10": figure} for weight, figure in found.curve.items()],
         "ndcg@10": found.before._asdict(),
         "cross_validated": found.cross_validated._asdict(),
         "gain": found.gain._asdict(),
         "gains": found.gains,
-        "written": written and str(written),
-        "override": f"experiment={name}" if written else None,
     }
 
 
-def show(found: Fit, fusion: Convex, written: Path | None, name: str) -> None:
-    """Print the curve, what the weight is worth, and how to use it."""
+def show(found: Fit, fusion: Convex) -> None:
+    """Print the curve, and what the fitted weight is worth."""
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty(), markup=False)
     best = max(found.curve.values()) or 1.0
     for weight, figure in found.curve.items():
@@ -106,11 +108,8 @@ def show(found: Fit, fusion: Convex, written: Path | None, name: str) -> None:
     console.print(
         f"gain: {gain.mean:+.4f}, 95 % of resampled means within {gain.low:+.4f} to {gain.high:+.4f}"
     )
-    if written:
-        console.print(f"Written to {written}. To use it: experiment={name}")
-        console.print(f"Without the file: index.fusion.weight={found.weight:g}")
-    else:
+    if not found.gains:
         console.print(
-            "These queries show no gain over the configured weight, so nothing was written. More of them "
-            f"may; to try it all the same: index.fusion.weight={found.weight:g}"
+            f"These queries show no gain, so the configured weight is kept. More of them may show one; "
+            f"to try the fitted weight all the same: index.fusion.weight={found.weight:g}"
         )

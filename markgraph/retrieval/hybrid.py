@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -47,7 +48,7 @@ class HybridIndex:
     def search(self, query: str, caller: Caller, k: int) -> list[Hit]:
         """Return at most `k` chunks that `caller` may read, best first."""
         asked = max(k, self.depth)
-        found = [part.search(query, caller, asked) for part in self.parts]
+        found = self._ask(query, caller, asked)
         places: defaultdict[str, list[Place]] = defaultdict(list)
         chunks: dict[str, Chunk] = {}
         for part, hits in zip(self.parts, found, strict=True):
@@ -57,6 +58,15 @@ class HybridIndex:
         scores = self.fusion([{hit.chunk.id: hit.score for hit in hits} for hits in found], asked)
         best = sorted(scores, key=lambda id_: (-scores[id_], id_))[:k]
         return [Hit(chunks[id_], scores[id_], tuple(places[id_])) for id_ in best]
+
+    def _ask(self, query: str, caller: Caller, k: int) -> list[list[Hit]]:
+        """Return what each part finds; all are asked at the same time, the first in this thread."""
+        if len(self.parts) < 2:
+            return [part.search(query, caller, k) for part in self.parts]
+        first, *others = self.parts
+        with ThreadPoolExecutor(len(others)) as pool:
+            asked = [pool.submit(part.search, query, caller, k) for part in others]
+            return [first.search(query, caller, k), *(future.result() for future in asked)]
 
     def __len__(self) -> int:
         """Return how many chunks are stored, readable or not."""
