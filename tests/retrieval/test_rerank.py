@@ -58,9 +58,9 @@ def teach(folder: Path) -> None:
     tokenizer = BertTokenizerFast.from_pretrained(folder)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     draw = random.Random(0)
-    for _ in range(25):
+    for _ in range(60):
         topics = [draw.choice(TOPICS) for _ in range(16)]
-        passages = [" ".join([*draw.sample(FILLER, 3), topic]) for topic in topics]
+        passages = [" ".join(draw.sample([*draw.sample(FILLER, 2), topic], 3)) for topic in topics]
         labels = torch.tensor([float(topic == "binding") for topic in topics])
         batch = tokenizer([draw.choice(TOPICS) for _ in topics], passages, padding=True, return_tensors="pt")
         loss = torch.nn.functional.binary_cross_entropy_with_logits(model(**batch).logits[:, 0], labels)
