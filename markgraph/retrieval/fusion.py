@@ -48,11 +48,11 @@ class Convex:
     part left out is no better there than the last one that it returned, and counts as that one.
     """
 
-    weight: float = 0.925
+    weight: float = 0.91
     """The share of the first part; the others share the rest alike.
 
-    Over cosines and BM25 the default makes the best match of words worth about 0.13 of cosine. It was the
-    choice of each ten of the eleven collections that it was chosen on; see `benchmarks/fusion.py`.
+    Over cosines and BM25 the default makes the best match of words worth about 0.15 of cosine. Of twelve
+    collections one, of 34 queries, has a part that ranks better alone; see `benchmarks/fusion.py`.
     """
     floors: Sequence[float] = (-1.0, 0.0)
     """The lowest score that each part can give: -1 for cosines, 0 for BM25."""

@@ -71,7 +71,7 @@ class CrossEncoder:
             return_tensors="pt",
         )
         with torch.inference_mode():
-            logits = model(**batch).logits  # (b, labels)
+            logits: torch.Tensor = model(**batch).logits  # (b, labels)
         return logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]  # (b,)
 
     @property
