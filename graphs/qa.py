@@ -1,10 +1,11 @@
 """The question-answering graph: a question in, a cited and checked answer out.
 
-authorize, route, rewrite, retrieve, follow, compress, generate, validate; then respond, try once more,
-quote the sources, or refuse.
+authorize, route, rewrite, retrieve, rerank if configured, follow, compress, generate, validate; then respond,
+try once more, quote the sources, or refuse.
 """
 
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -23,11 +24,13 @@ from markgraph.nodes.follow import Follow
 from markgraph.nodes.generate import Generate
 from markgraph.nodes.quote import Quote
 from markgraph.nodes.refuse import refuse
+from markgraph.nodes.rerank import Rerank
 from markgraph.nodes.respond import respond
 from markgraph.nodes.retrieve import Retrieve
 from markgraph.nodes.rewrite import rewrite
 from markgraph.nodes.route import Domain, Route
 from markgraph.nodes.validate import Validate
+from markgraph.retrieval.search import Refine
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller
 from markgraph.state import Answer, QAState, Question
@@ -45,6 +48,7 @@ def build(
     authorize: Callable[..., Authorize] = Authorize,
     route: Callable[..., Route] | None = Route,
     retrieve: Callable[..., Retrieve] = Retrieve,
+    rerank: Refine | None = None,
     follow: Callable[..., Follow] | None = Follow,
     compress: Callable[..., Compress] | None = Compress,
     generate: Callable[..., Generate] = Generate,
@@ -55,7 +59,8 @@ def build(
 ) -> QAGraph:
     """Return the compiled graph.
 
-    `route`, `follow` and `compress` may be None: they are left out; `follow` is, too, without `citations`.
+    `route`, `rerank`, `follow` and `compress` may be None: they are left out; `follow` is, too, without
+    `citations`.
     """
     domains = domains or {}
     graph = StateGraph(QAState, Caller, input_schema=Question, output_schema=Answer)
@@ -63,7 +68,10 @@ def build(
     if route:
         add(graph, "route", route(embedder=embedder, domains=domains))
     add(graph, "rewrite", rewrite)
-    add(graph, "retrieve", retrieve(index=index))
+    search = retrieve(index=index)
+    add(graph, "retrieve", replace(search, k=max(search.k, rerank.candidates)) if rerank else search)
+    if rerank:
+        add(graph, "rerank", Rerank(index, rerank, search.k))
     if follow and citations is not None:
         add(graph, "follow", follow(citations=citations, index=index))
     if compress:
@@ -79,7 +87,7 @@ def build(
 
 def connect(graph: StateGraph[QAState, Caller, Question, Answer], *, max_attempts: int) -> None:
     """Draw the edges; they close around a stage that was left out."""
-    reading = [stage for stage in ("follow", "compress") if stage in graph.nodes]
+    reading = [stage for stage in ("rerank", "follow", "compress") if stage in graph.nodes]
     graph.add_edge(START, "authorize")
     graph.add_edge("authorize", "route" if "route" in graph.nodes else "rewrite")
     if "route" in graph.nodes:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_args, get_type_hints
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from markgraph.ingestion.corpora import Corpus
     from markgraph.ingestion.ledger import Ledger
     from markgraph.retrieval.dense import Embedder
+    from markgraph.retrieval.search import Refine
     from markgraph.retrieval.types import Index
 
 CONFIG_MODULE = "markgraph.conf"
@@ -47,6 +49,8 @@ class Services(TypedDict, total=False):
     index: "Index"
     citations: "CitationGraph | None"
     """Which passages cite which."""
+    rerank: "Refine | None"
+    """What is done with passages after they were found."""
     ledger: "Ledger"
     corpus: "Corpus"
     checkpoint: "BaseCheckpointSaver[Any] | None"
@@ -79,7 +83,10 @@ def compose(job: str, overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         ConfigError: naming the key or option, what is allowed, and the nearest match.
     """
+    own = search_path(overrides)
     try:
+        if own:  # a person may change these files at any time
+            return _compose_anew(job, (*own, *overrides))
         return _compose(job, tuple(overrides)).copy()
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: GROUP=null
         raise explain(error, _compose(job, ())) from error
@@ -107,10 +114,15 @@ def service(name: str) -> Any:
 
 def make_service(config: DictConfig, name: str) -> Any:
     """Make one service of `config` by itself, with those that it refers to."""
+    return make_services(config, name)[0]
+
+
+def make_services(config: DictConfig, *names: str) -> list[Any]:
+    """Make some services of `config`, with those that they refer to; what they share is made once."""
     services = _Services(config, {})
     token = _MAKING.set(services)
     try:
-        return services.get(name)
+        return [services.get(name) for name in names]
     finally:
         _MAKING.reset(token)
 
@@ -172,8 +184,28 @@ def server_overrides(*, auth: bool) -> list[str]:
     return [override for override in overrides if override.startswith("auth") is auth]
 
 
+def own_configs(data_dir: str | None = None) -> Path:
+    """Return where a person's own config files are, laid out like conf/: `experiment/NAME.yaml`."""
+    home = os.environ.get("MARKGRAPH_HOME") or Path(os.environ.get("HOME", "."), ".local/share/markgraph")
+    return Path(data_dir or home).expanduser().absolute() / "conf"
+
+
+def search_path(overrides: Sequence[str]) -> list[str]:
+    """Return the override that lets Hydra find a person's own config files, where there are any."""
+    chosen = [value for key, _, value in (each.partition("=") for each in overrides) if key == "data_dir"]
+    folder = own_configs(chosen[-1].strip("'\"") if chosen else None)
+    if not folder.is_dir() or any(each.startswith("hydra.searchpath=") for each in overrides):
+        return []
+    escaped = str(folder).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
+    return [f"hydra.searchpath=['file://{escaped}']"]
+
+
 @lru_cache(maxsize=128)
 def _compose(job: str, overrides: tuple[str, ...]) -> DictConfig:
+    return _compose_anew(job, overrides)
+
+
+def _compose_anew(job: str, overrides: tuple[str, ...]) -> DictConfig:
     with _HYDRA_LOCK, _own_hydra(), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         return hydra_compose(job, overrides=list(overrides))
 

@@ -34,6 +34,13 @@ VERBS = {
     "serve": Verb("Serve a graph over HTTP with LangServe, playground included.", "serve", None),
     "doctor": Verb("Say what this machine has, what would serve, and which models fit.", "doctor", None),
     "models": Verb("List, show, quantize or export models.", "models", "action"),
+    "evaluate": Verb(
+        "Measure rankings on judged data: nDCG, recall, MRR, and time.",
+        "evaluate",
+        "suite",
+        ("retrievers",),
+    ),
+    "tune": Verb("Fit the weight of a hybrid index to judged questions.", "tune", "what"),
     "bench": Verb("Measure MARK and its rivals in turns.", "bench", "suite", ("rival", "rows")),
 }
 _OVERRIDE = re.compile(r"^(?:[+~]{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")

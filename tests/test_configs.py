@@ -134,7 +134,7 @@ def test_graph_builds_without_weights_disk_or_network(
     assert not home.exists()
 
 
-@pytest.mark.parametrize("group", ["model", "tier", "embedder", "index", "domain", "experiment"])
+@pytest.mark.parametrize("group", ["model", "tier", "embedder", "index", "rerank", "domain", "experiment"])
 def test_every_service_is_made_without_weights_disk_or_network(group: str, offline: Path, home: Path) -> None:
     for option in (name for folder, name in OPTIONS if folder == group):
         assert load_graph("qa", [f"{group}={option}"]).get_name() == "qa"
@@ -156,7 +156,11 @@ MISTAKES = {
     "modle=fake": ("'modle'", "embedder, executor, graph, index, ", "Did you mean 'model'?"),
     "model=smolm2": ("model=smolm2", "Allowed: fake, llamacpp, ", "Did you mean 'smollm2'?"),
     "+graph.retrieve.nope=1": ("'graph.retrieve.nope'", "Allowed: graph.retrieve.k.", "'graph.retrieve.k'?"),
-    "+index.dept=1": ("'index.dept'", "index.depth, index.parts", "Did you mean 'index.depth'?"),
+    "+index.dept=1": (
+        "'index.dept'",
+        "index.depth, index.fusion, ",
+        "Did you mean 'index.depth'?",
+    ),
     "+model.responces=[a]": ("'model.responces'", "model.responses", "Did you mean 'model.responses'?"),
     "graph.retrieve.k=[1": ("'graph.retrieve.k'", "Allowed: a word", "Did you mean graph.retrieve.k='[1'?"),
     "graph.retrieve=null": ("graph.retrieve can't be left out", "graph.route, graph.follow, graph.compress"),
@@ -197,7 +201,7 @@ def test_a_mistake_on_the_command_line_is_one_message_and_exit_code_2(
 
 
 def test_an_unknown_service_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"'modle'. Allowed: .*model. Did you mean 'model'?"):
+    with pytest.raises(ConfigError, match=r"'modle'. Allowed: .*model, rerank. Did you mean 'model'?"):
         load_graph("qa", NO_WEIGHTS, modle=FakeChatModel())
 
 

@@ -19,6 +19,7 @@ GRAPHS = sorted(file.stem for file in (Path(__file__).parents[1] / "conf" / "gra
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 PICTURES: dict[str, tuple[str, ...]] = {
     **{name: (name,) for name in GRAPHS},
+    "qa_with_rerank": ("qa", "rerank=diverse"),
     "qa_without_route_and_compress": ("qa", "graph.route=null", "graph.compress=null"),
 }
 CHARACTER = 7

@@ -45,7 +45,7 @@ def draw_plot(rows: Sequence[Row], place: Path, title: str) -> None:
     compared = [row for row in rows if row.ratio is not None]
     size = (TEXT + CHART + 4 * MARGIN, LINE * (len(compared) + 1) + 2 * MARGIN)
     image = Image.new("RGB", (size[0] * SCALE, size[1] * SCALE), PAPER)
-    pen = _Pen(ImageDraw.Draw(image))
+    pen = Pen(ImageDraw.Draw(image))
     pen.text(MARGIN, MARGIN, title, INK)
     longest = max((max(row.ratio or 0, _target(row) or 0) for row in compared), default=1)
     for at, row in enumerate(compared):
@@ -56,7 +56,7 @@ def draw_plot(rows: Sequence[Row], place: Path, title: str) -> None:
         raise StorageError(f"Could not write {place}: {error}.") from error
 
 
-def _draw_row(pen: "_Pen", row: Row, top: float, unit: float) -> None:
+def _draw_row(pen: "Pen", row: Row, top: float, unit: float) -> None:
     ratio, target, left = row.ratio or 0.0, _target(row), TEXT + MARGIN
     pen.text(MARGIN, top, row.what, INK)
     pen.text(MARGIN, top + FONT + 5, f"against {row.rival}", FAINT)
@@ -71,7 +71,7 @@ def _target(row: Row) -> float | None:
     return float(row.target.split()[1]) if row.target else None
 
 
-class _Pen:
+class Pen:
     """Draws in units, whatever the scale."""
 
     def __init__(self, draw: Any) -> None:

@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from markgraph.build import compose
+from markgraph.build import compose, search_path
 from markgraph.config_errors import explain, nearest
 from markgraph.errors import ConfigError
 
@@ -45,7 +45,7 @@ def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
             faults.append(fault)
 
     umask = os.umask(0o077)  # documents and threads are nobody else's, on a shared machine too
-    arguments, sys.argv = sys.argv, [f"markgraph {verb}", *overrides]
+    arguments, sys.argv = sys.argv, [f"markgraph {verb}", *search_path(overrides), *overrides]
     try:
         hydra.main(version_base="1.3", config_path="pkg://markgraph.conf", config_name=job)(task)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:

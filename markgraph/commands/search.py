@@ -9,11 +9,11 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.text import Text
 
-from markgraph.build import make, make_service
+from markgraph.build import make, make_services
 from markgraph.commands.checks import OUTPUTS, check_choice, check_number
 from markgraph.commands.terminal import printable
 from markgraph.errors import UsageError
-from markgraph.retrieval.search import find_hits
+from markgraph.retrieval.search import find_refined
 from markgraph.retrieval.storage import storage_errors
 from markgraph.retrieval.types import Hit
 from markgraph.security.caller import Caller, require_role
@@ -33,7 +33,8 @@ def run(config: DictConfig) -> int:
     caller: Caller = make(config, "auth").caller
     require_role(caller, config.role)
     with storage_errors(Path(config.data_dir)):
-        hits = find_hits(make_service(config, "index"), query, caller, config.k)
+        index, refine = make_services(config, "index", "rerank")
+        hits = find_refined(index, query, caller, config.k, refine)
     if config.output == "json":
         found = [as_json(rank, hit) for rank, hit in enumerate(hits, start=1)]
         print(json.dumps({"query": query, "hits": found}, ensure_ascii=False))  # noqa: T201

@@ -13,6 +13,7 @@ STEPS = {
     "route": "choosing an expert",
     "rewrite": "understanding the question",
     "retrieve": "searching",
+    "rerank": "weighing what was found",
     "follow": "looking up what is cited",
     "compress": "choosing what to read",
     "generate": "writing",

@@ -45,6 +45,26 @@ def load_encoder(folder: Path) -> tuple[Any, Any]:
     return tokenizer, model.eval()
 
 
+def load_cross_encoder(folder: Path) -> tuple[Any, Any]:
+    """Return (tokenizer, sequence classifier in float32) from `folder`.
+
+    Raises:
+        WeightsError: there is no such model in `folder`, or it has more than two labels.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    with _quiet(), _loading(folder):
+        _refuse_kernels(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **_LOCAL)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, **_LOCAL
+        )
+        if model.config.num_labels > 2:
+            raise ValueError(f"it has {model.config.num_labels} labels; a reranker has one or two")
+    return tokenizer, model.eval()
+
+
 def load_causal(weights: Path, dtype: str, placement: Placement | None = None) -> tuple[Any, Any]:
     """Return (tokenizer, causal language model).
 

@@ -2,24 +2,24 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import ClassVar
 
+from markgraph.retrieval.fusion import Convex, Fusion
 from markgraph.retrieval.types import Chunk, Hit, Index, Place
 from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions
 
-RANK_CONSTANT = 60
-"""The constant of reciprocal rank fusion (Cormack, Clarke & Büttcher 2009)."""
-
 
 @dataclass
 class HybridIndex:
-    """Asks each part, and ranks a chunk by the sum of 1 / (60 + its rank in each)."""
+    """Asks each part, and ranks chunks by what the fusion makes of their scores."""
 
     parts: Sequence[Index]
     depth: int = 50
-    """How many hits of each part take part in the fusion."""
+    """How many hits of each part take part in the fusion, at least."""
+    fusion: Fusion = field(default_factory=Convex)
     name: ClassVar[str] = "hybrid"
 
     def add(self, chunks: Sequence[Chunk]) -> None:
@@ -47,17 +47,26 @@ class HybridIndex:
 
     def search(self, query: str, caller: Caller, k: int) -> list[Hit]:
         """Return at most `k` chunks that `caller` may read, best first."""
+        asked = max(k, self.depth)
+        found = self._ask(query, caller, asked)
         places: defaultdict[str, list[Place]] = defaultdict(list)
         chunks: dict[str, Chunk] = {}
-        for part in self.parts:
-            for rank, hit in enumerate(part.search(query, caller, max(k, self.depth)), start=1):
+        for part, hits in zip(self.parts, found, strict=True):
+            for rank, hit in enumerate(hits, start=1):
                 places[hit.chunk.id].append(Place(part.name, rank, hit.score))
                 chunks[hit.chunk.id] = hit.chunk
-        scores = {
-            id_: sum(1.0 / (RANK_CONSTANT + place.rank) for place in seen) for id_, seen in places.items()
-        }
+        scores = self.fusion([{hit.chunk.id: hit.score for hit in hits} for hits in found], asked)
         best = sorted(scores, key=lambda id_: (-scores[id_], id_))[:k]
         return [Hit(chunks[id_], scores[id_], tuple(places[id_])) for id_ in best]
+
+    def _ask(self, query: str, caller: Caller, k: int) -> list[list[Hit]]:
+        """Return what each part finds; all are asked at the same time, the first in this thread."""
+        if len(self.parts) < 2:
+            return [part.search(query, caller, k) for part in self.parts]
+        first, *others = self.parts
+        with ThreadPoolExecutor(len(others)) as pool:
+            asked = [pool.submit(part.search, query, caller, k) for part in others]
+            return [first.search(query, caller, k), *(future.result() for future in asked)]
 
     def __len__(self) -> int:
         """Return how many chunks are stored, readable or not."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands.conftest import Ran
+from tests.retrieval.test_rerank import save_tiny
 
 WORDS = "When shall an invoice be paid?"
 NO_WEIGHTS = "experiment=no_weights"
@@ -24,8 +25,7 @@ def test_ranks_passages_and_says_what_each_part_of_the_index_says(
     assert (documents / "terms.md").read_text()[first["start"] : first["end"]] == first["text"]
     assert first["places"].keys() == {"dense", "words"}
     assert {place["rank"] for place in first["places"].values()} == {1}
-    fused = sum(1 / (60 + place["rank"]) for place in first["places"].values())
-    assert first["score"] == pytest.approx(fused)
+    assert first["score"] == pytest.approx(1.0), "best in both parts"
     assert [hit["rank"] for hit in done.json["hits"]] == list(range(1, len(done.json["hits"]) + 1))
     assert "readers" not in first
 
@@ -38,6 +38,34 @@ def test_prints_the_same_for_people(markgraph: Command) -> None:
     assert "words 1. (" in lines[1]
     assert "within 30 days" in lines[3]
     assert not any(line.startswith("2.") for line in lines)
+
+
+@pytest.mark.usefixtures("collection")
+def test_ranks_alone_may_be_fused(markgraph: Command) -> None:
+    first = markgraph("search", WORDS, NO_WEIGHTS, "index=hybrid_rrf", "output=json").json["hits"][0]
+    fused = sum(1 / (60 + place["rank"]) for place in first["places"].values())
+    assert first["score"] == pytest.approx(fused)
+
+
+@pytest.mark.usefixtures("collection")
+def test_refines_what_was_found_and_says_so(markgraph: Command) -> None:
+    plain = markgraph("search", WORDS, NO_WEIGHTS, "k=2", "output=json").json["hits"]
+    done = markgraph("search", WORDS, NO_WEIGHTS, "rerank=diverse", "k=2", "output=json").json["hits"]
+    assert {hit["text"] for hit in done} == {hit["text"] for hit in plain}
+    assert [hit["places"]["diversity"]["rank"] for hit in done] == [1, 2]
+    assert done[0]["places"]["words"] == plain[0]["places"]["words"]
+
+
+@pytest.mark.usefixtures("collection")
+def test_a_reranker_has_the_last_word(markgraph: Command, tmp_path: Path) -> None:
+    save_tiny(tmp_path / "model")
+    source = f"rerank.reranker.source=file:{tmp_path / 'model'}"
+    done = markgraph("search", WORDS, NO_WEIGHTS, "rerank=cross_encoder", source, "output=json").json["hits"]
+    scores = [hit["places"]["rerank"]["score"] for hit in done]
+    assert [hit["score"] for hit in done] == scores == sorted(scores, reverse=True)
+    assert all({"hybrid", "rerank"} <= hit["places"].keys() for hit in done)
+    shown = markgraph("search", WORDS, NO_WEIGHTS, "rerank=cross_encoder", source).out
+    assert "rerank 1. (" in shown
 
 
 @pytest.mark.usefixtures("collection")

@@ -1,0 +1,24 @@
+"""`markgraph evaluate`: how good it is, on data that somebody has judged."""
+
+from importlib import import_module
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from markgraph.bench.plot import check_plot
+from markgraph.commands.checks import OUTPUTS, check_choice, check_number
+
+SUITES = {"retrieval": "markgraph.commands.evaluate_retrieval"}
+"""The module of each suite: its `run(config)` measures, prints, and returns the exit code."""
+
+
+def run(config: DictConfig) -> int:
+    """Run the suite that the config names."""
+    check_choice(config, "suite", tuple(SUITES))
+    check_choice(config, "output", OUTPUTS)
+    check_choice(config, "resume", (True, False))
+    check_number(config, "limit", 1, 10**9, optional=True)
+    if config.plot is not None:
+        check_plot(Path(config.plot))
+    code: int = import_module(SUITES[config.suite]).run(config)
+    return code

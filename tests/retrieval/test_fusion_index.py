@@ -1,0 +1,88 @@
+"""An index of several parts: what it asks of them, and what it says of where a score is from."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from markgraph.errors import DeniedError
+from markgraph.models.embed import HashEmbeddings
+from markgraph.retrieval.chroma import ChromaIndex
+from markgraph.retrieval.fusion import Convex, ReciprocalRank
+from markgraph.retrieval.hybrid import HybridIndex
+from markgraph.retrieval.types import Chunk, Hit, Place
+from markgraph.retrieval.words import WordsIndex
+from markgraph.security.caller import Caller
+from tests.retrieval.index_suite import ANNA, IndexSuite, chunk
+
+A, B, C = (chunk(text, source=text) for text in "abc")
+
+
+@dataclass
+class Scripted:
+    """Finds what it was told to, and remembers how much was asked for."""
+
+    name: str
+    hits: Sequence[tuple[Chunk, float]]
+    asked: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def search(self, query: str, caller: Caller, k: int) -> list[Hit]:
+        self.asked.append(k)
+        return [Hit(*hit) for hit in self.hits[:k]]
+
+
+class TestReciprocalRankIndex(IndexSuite):
+    def make_index(self, path: Path) -> HybridIndex:
+        parts = [ChromaIndex(path / "chroma", HashEmbeddings()), WordsIndex(path / "words.sqlite")]
+        return HybridIndex(parts, fusion=ReciprocalRank())
+
+
+def test_says_of_each_hit_where_the_parts_saw_it() -> None:
+    parts = [Scripted("dense", [(A, 0.9), (B, 0.8)]), Scripted("words", [(B, 7.0)])]
+    first, second = HybridIndex(parts, fusion=Convex(0.5)).search("x", ANNA, 2)  # type: ignore[arg-type]
+    assert first.chunk == B
+    assert first.places == (Place("dense", 2, 0.8), Place("words", 1, 7.0))
+    assert second.places == (Place("dense", 1, 0.9),)
+    assert first.score == pytest.approx(0.5 * 1.8 / 1.9 + 0.5)
+    assert second.score == pytest.approx(0.5)
+
+
+def test_asks_for_as_many_as_are_wanted_and_at_least_for_its_depth() -> None:
+    part = Scripted("dense", [(A, 0.9), (B, 0.8), (C, 0.7)])
+    index = HybridIndex([part], depth=5)  # type: ignore[list-item]
+    assert [len(index.search("x", ANNA, k)) for k in (1, 9)] == [1, 3]
+    assert part.asked == [5, 9]
+
+
+def test_the_first_hits_are_the_same_however_many_are_asked_for() -> None:
+    chunks = [chunk(f"{n}", source=f"{n}") for n in range(40)]
+    dense = [(each, 0.9 - 0.01 * at) for at, each in enumerate(chunks)]
+    words = [(each, 20.0 - 0.5 * at) for at, each in enumerate(reversed(chunks))]
+    index = HybridIndex([Scripted("dense", dense), Scripted("words", words)], depth=20)  # type: ignore[list-item]
+    assert index.search("x", ANNA, 5) == index.search("x", ANNA, 20)[:5]
+
+
+class Meeting(Scripted):
+    """Waits until the other part is asked, too."""
+
+    barrier = threading.Barrier(2)
+
+    def search(self, query: str, caller: Caller, k: int) -> list[Hit]:
+        self.barrier.wait(timeout=20)
+        return super().search(query, caller, k)
+
+
+def test_asks_its_parts_at_the_same_time() -> None:
+    index = HybridIndex([Meeting("dense", [(A, 0.9)]), Meeting("words", [(A, 1.0)])])  # type: ignore[list-item]
+    assert [hit.chunk for hit in index.search("x", ANNA, 1)] == [A]
+
+
+def test_what_a_part_raises_is_raised(tmp_path: Path) -> None:
+    parts = [ChromaIndex(tmp_path / "chroma", HashEmbeddings()), WordsIndex(tmp_path / "words.sqlite")]
+    with pytest.raises(DeniedError):
+        HybridIndex(parts).search("x", Caller(), 1)
