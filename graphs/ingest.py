@@ -74,16 +74,21 @@ def build(
     add(graph, "sweep", Sweep(comparison, store, details))
     if citations is not None:
         add(graph, "link", Link(citations, index))
-        graph.add_edge("sweep", "link")
+    connect(graph)
+    return graph.compile(name="ingest").with_config(recursion_limit=STEPS)
 
+
+def connect(graph: StateGraph[IngestState, Caller, IngestRequest, IngestReport]) -> None:
+    """Draw the edges."""
     graph.add_edge(START, "authorize")
     graph.add_conditional_edges("authorize", first_step, ["preview", "permit"])
     graph.add_edge("preview", END)
     graph.add_edge("permit", "scan")
     graph.add_conditional_edges("scan", next_step, ["index_documents", "sweep"])
     graph.add_conditional_edges("index_documents", next_step, ["index_documents", "sweep"])
-    graph.add_edge("sweep" if citations is None else "link", END)
-    return graph.compile(name="ingest").with_config(recursion_limit=STEPS)
+    if "link" in graph.nodes:
+        graph.add_edge("sweep", "link")
+    graph.add_edge("link" if "link" in graph.nodes else "sweep", END)
 
 
 def first_step(state: IngestState) -> str:

@@ -57,21 +57,14 @@ def build(
     max_attempts: int = 2,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
 ) -> QAGraph:
-    """Return the compiled graph.
-
-    `route`, `rerank`, `follow` and `compress` may be None: they are left out; `follow` is, too, without
-    `citations`.
-    """
+    """Return the compiled graph; `route`, `rerank`, `follow` and `compress` may be None: they are left out."""
     domains = domains or {}
     graph = StateGraph(QAState, Caller, input_schema=Question, output_schema=Answer)
     add(graph, "authorize", authorize())
     if route:
         add(graph, "route", route(embedder=embedder, domains=domains))
     add(graph, "rewrite", rewrite)
-    search = retrieve(index=index)
-    add(graph, "retrieve", replace(search, k=max(search.k, rerank.candidates)) if rerank else search)
-    if rerank:
-        add(graph, "rerank", Rerank(index, rerank, search.k))
+    _add_search(graph, index, retrieve(index=index), rerank)
     if follow and citations is not None:
         add(graph, "follow", follow(citations=citations, index=index))
     if compress:
@@ -83,6 +76,20 @@ def build(
     add(graph, "refuse", refuse)
     connect(graph, max_attempts=max_attempts)
     return graph.compile(checkpointer=checkpointer, name="qa")
+
+
+def _add_search(
+    graph: StateGraph[QAState, Caller, Question, Answer],
+    index: Index,
+    search: Retrieve,
+    rerank: Refine | None,
+) -> None:
+    """Add `retrieve`, which finds more where `rerank` chooses among it."""
+    if rerank is None:
+        add(graph, "retrieve", search)
+        return
+    add(graph, "retrieve", replace(search, k=max(search.k, rerank.candidates)))
+    add(graph, "rerank", Rerank(index, rerank, search.k))
 
 
 def connect(graph: StateGraph[QAState, Caller, Question, Answer], *, max_attempts: int) -> None:
