@@ -57,7 +57,7 @@ def build(
     max_attempts: int = 2,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
 ) -> QAGraph:
-    """Return the compiled graph; `route`, `rerank`, `follow` and `compress` may be None: they are left out."""
+    """Return the compiled graph. `route`, `rerank`, `follow`, `compress` may be None: they are left out."""
     domains = domains or {}
     graph = StateGraph(QAState, Caller, input_schema=Question, output_schema=Answer)
     add(graph, "authorize", authorize())
@@ -85,7 +85,7 @@ def _add_search(
     rerank: Refine | None,
 ) -> None:
     """Add `retrieve`, which finds more where `rerank` chooses among it."""
-    if rerank is None:
+    if not rerank:
         add(graph, "retrieve", search)
         return
     add(graph, "retrieve", replace(search, k=max(search.k, rerank.candidates)))
