@@ -165,11 +165,7 @@ MISTAKES = {
     "graph.retrieve.k=[1": ("'graph.retrieve.k'", "Allowed: a word", "Did you mean graph.retrieve.k='[1'?"),
     "graph.retrieve=null": ("graph.retrieve can't be left out", "graph.route, graph.follow, graph.compress"),
     "graph.retrieve.k=eight": ("'graph.retrieve.k'", "'eight'", "Not a valid int"),
-    "collection=${colection}": (
-        "'colection'",
-        "checkpoint, classification, collection",
-        "Did you mean 'collection'?",
-    ),
+    "collection=${colection}": ("'colection'", "checkpoint, citations, class", "Did you mean 'collection'?"),
     "graph.retrieve._target_=os.system": ("os.system", "block"),
     "graph._target_=nowhere.build": ("graph._target_", "'nowhere.build'"),
     "retrieve": ("'retrieve' is not KEY=VALUE", "GROUP=NAME"),

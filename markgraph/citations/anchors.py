@@ -16,9 +16,9 @@ _CODE = "code"
 _NUMBERED_IN_CODE = re.compile(r"sec \d+[A-Za-z]?[-:]")
 _OTHER_CODE = re.compile(r"u\.?\s?s\.?\s?c|c\.?\s?f\.?\s?r")
 _UNIT = re.compile(
-    r"\s*(?:(?P<art>Art(?:icle|\.))\s(?P<article>\d{1,3}[a-z]{0,2})"
-    r"|(?:§{1,2}|[Ss]ec(?:tion|\.)|[Cc]lause)\s*(?P<section>\d[\w:.-]*\w|\d)"
-    r"|(?P<bare>\d{1,3}(?:\.\d{1,3})*)[.)]?\s+(?=\S)|(?P<coded>\d{1,3}[A-Z]?[-:]\d[\w:.-]*)[.)]?(?:\s|\Z))"
+    r"\s{0,4}(?:(?P<art>Art(?:icle|\.))\s(?P<article>\d{1,3}[a-z]{0,2})"
+    r"|(?:§{1,2}|[Ss]ec(?:tion|\.)|[Cc]lause)\s{0,2}(?P<section>\d[\w:.-]*\w|\d)"
+    r"|(?P<bare>\d{1,3}(?:\.\d{1,3})*)[.)]?\s{1,4}(?=\S)|(?P<coded>\d{1,3}[A-Z]?[-:]\d[\w:.-]*)[.)]?(?:\s|\Z))"
 )
 _PART = re.compile(
     r"\b(Annex|Chapter|Subchapter|Title|Part|Schedule|Appendix|Exhibit)\s([IVXLC]+|\d{1,3}[A-Z]?|[A-Z])\b",

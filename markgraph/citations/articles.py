@@ -1,8 +1,10 @@
 """Finds references to articles and acts, as European law, treaties and contracts write them."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import chain, product
+from operator import itemgetter
 
 from markgraph.citations.acts import NAMED, NUMBERED, act_key
 from markgraph.citations.numbers import JOIN, POINTS, listed, places
@@ -24,8 +26,8 @@ OF_ACT = (
 )
 _NUMBER = r"\d{1,3}[a-z]{0,2}(?![\w/])"
 _ARTICLE = re.compile(rf"\bArt(?:icles?|s?\.)\s(?P<list>{listed(_NUMBER)})(?P<then>{THEN}*)(?:{OF_ACT})?")
-_WITHIN_END = re.compile(rf"\b{WITHIN}+\Z")
-_LONGEST_WITHIN = 200
+_WITHIN_END = re.compile(rf"\b{WITHIN}{{1,4}}\Z")
+_LONGEST_WITHIN = 120
 _ACT = re.compile(rf"\b{NUMBERED}")
 _ANOTHER_ACT = re.compile(r"(?:,\s|,?\sand\s|,?\sor\s)(\((?:EU|EC)\)\s(?:No\s)?\d{1,4}/\d{1,4})\b")
 _NUMBER_ALONE = re.compile(_NUMBER)
@@ -68,7 +70,8 @@ def named_act(match: re.Match[str], named: list[tuple[int, str]]) -> str | None:
     """
     name = match["act"] or match["short"]
     if match["thereof"] or (name and name.startswith("that ")):
-        return next((act for end, act in reversed(named) if end <= match.start("list")), OWN)
+        before = bisect_right(named, match.start("list"), key=itemgetter(0))
+        return named[before - 1][1] if before else OWN
     if name and name.startswith("this "):
         return OWN
     return act_key(name) if name else None

@@ -10,12 +10,23 @@ CITATION = re.compile(
     r"\b\d{1,4}\s(?!Stat\.|Fed\.\sReg|Cong\.\sRec|U\.?\s?S\.?\s?C\b|C\.\s?F\.\s?R|D\.\s?C\.\s(?:Law|Code|Official))(?:[A-Z][A-Za-z]{0,8}\.\s?|[2-9]d\s|[34](?:th|d)\s){1,4}(?:[2-4](?:d|th)\s)?\s?\d{1,5}\b"
 )
 
+STRETCH, BEFORE = 5_000, 300
+"""Characters that are read at once, and those before them that are read again: a name may stand there."""
+
 
 def cases(text: str) -> Iterator[Reference]:
     """Yield the citations of `text`; its act is volume, reporter and page of the decision.
 
-    eyecite is slow, and only asked where a full citation stands.
+    eyecite is slow, and slower than linear on some texts: it reads a stretch at a time, and only from the
+    first full citation on. Short ones are resolved within their stretch.
     """
+    first = CITATION.search(text)
+    for start in range(first.start() if first else len(text), len(text), STRETCH):
+        begin = max(0, start - BEFORE)
+        yield from _cases(text[begin : start + STRETCH], begin)
+
+
+def _cases(text: str, offset: int) -> Iterator[Reference]:
     if not CITATION.search(text):
         return
     from eyecite import get_citations, resolve_citations
@@ -29,7 +40,7 @@ def cases(text: str) -> Iterator[Reference]:
         for citation in cited:
             if isinstance(citation, CaseCitation) or citation is not full:
                 start, end = citation.span()  # type: ignore[no-untyped-call]
-                yield Reference(start, end, "case", case_key(full), ())
+                yield Reference(offset + start, offset + end, "case", case_key(full), ())
 
 
 def case_key(citation: object) -> str:

@@ -21,7 +21,7 @@ def references(text: str) -> list[Reference]:
 
 def _without_overlaps(found: Iterable[Reference]) -> list[Reference]:
     kept: list[Reference] = []
-    for reference in sorted(found, key=lambda each: (each.start, -each.end)):
+    for reference in sorted(dict.fromkeys(found), key=lambda each: (each.start, -each.end)):
         last = kept[-1] if kept else None
         if (
             last is None

@@ -1,8 +1,10 @@
 """Tells which numbered paragraph and lettered point each part of an article or section belongs to."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
+from operator import itemgetter
 
 from markgraph.citations.numbers import ROMAN
 
@@ -10,7 +12,7 @@ Label = tuple[str, ...]
 """Such as `("1", "f")` for Article 6(1)(f), or `("b", "2", "A")` for § 42-3505.01(b)(2)(A)."""
 
 # A marker opens a line, or follows the end of a clause: in running text it is a reference.
-_OPEN = r"(?:\A|\n\s*|(?<=[;:.,—’”'\"])\s+(?:and\s+|or\s+)?|(?<=[^\s\d;:.,])\s+(?=1\.\s))"
+_OPEN = r"(?:\A|\n[ \t]{0,20}|(?<=[;:.,—’”'\"])\s{1,2}(?:and\s|or\s)?|(?<=[^\s\d;:.,])\s{1,2}(?=1\.\s))"
 _MARKER = re.compile(
     rf"{_OPEN}(?:(?P<number>\d{{1,3}}[a-z]?)\.(?=\s)|(?P<points>(?:\(\w{{1,5}}(?:-\d+)?\)\s?)+))"
 )
@@ -40,7 +42,8 @@ def labels(text: str) -> list[tuple[int, Label]]:
 
 def label_at(found: list[tuple[int, Label]], offset: int) -> Label:
     """Return the label of the paragraph or point that `offset` lies in."""
-    return next((label for start, label in reversed(found) if start <= offset), ())
+    at = bisect_right(found, offset, key=itemgetter(0))
+    return found[at - 1][1] if at else ()
 
 
 def _markers(text: str) -> Iterator[tuple[int, str, str]]:

@@ -1,8 +1,10 @@
 """Turns the chunks of documents into nodes: what each can be cited as, and what it cites."""
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from operator import itemgetter
 
 from markgraph.citations.anchors import TERMS, Context, context_of
 from markgraph.citations.cases import CITATION, case_key_of
@@ -47,10 +49,8 @@ def _anchors(
     chunk: Chunk, context: Context, found: list[tuple[int, Label]], first_of: list[str]
 ) -> Iterator[Anchor]:
     """Yield the keys of a passage: units, their paragraphs, what it is the first of, and its terms."""
-    here = [
-        label_at(found, chunk.start),
-        *(label for offset, label in found if chunk.start <= offset < chunk.end),
-    ]
+    first, last = (bisect_left(found, offset, key=itemgetter(0)) for offset in (chunk.start, chunk.end))
+    here = [label_at(found, chunk.start), *(label for _, label in found[first:last])]
     inner = {label[:depth] for label in here for depth in range(len(label) + 1)} or {()}
     places: list[tuple[str, ...]] = [(unit,) for unit in context.units]
     places += [(context.units[0], *label) for label in sorted(inner) if label and context.units]

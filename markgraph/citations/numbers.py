@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterator
 
+# White space is bounded everywhere: a hostile text must not make a match quadratic.
 POINTS = r"(?:\s?\([0-9A-Za-z]{1,5}(?:-\d+)?\))"
 """One step inwards: `(1)`, `(f)`, `(b-1)`."""
 _REMARK = r"(?:\s?\[[^\]\n]{1,40}\])?"
-JOIN = _REMARK + r"(?:\s*,?\s*(?:and|or|to|through)\s+|\s*,\s*|\s*[–—]\s*)"
+JOIN = _REMARK + r"(?:\s{0,2},?\s{0,2}(?:and|or|to|through)\s{1,2}|\s{0,2},\s{0,2}|\s?[–—]\s?)"
 RANGE = re.compile(r"to|through|–|—")
 MOST_IN_RANGE = 30
 """A longer range cites a part as a whole, and no passage in particular."""

@@ -16,7 +16,7 @@ _CODE = re.compile(r"\b(\d{1,3}\s(?:U\.?\s?S\.?\s?C\.?(?:\s?A\.?)?|C\.?\s?F\.?\s
 """`15 U.S.C. ` before a section: another code than one's own."""
 _LONGEST_CODE = 24
 _SECTION = re.compile(
-    rf"(?:§{{1,2}}|\b[Ss]ec(?:tions?\b|s?\.)|\b[Cc]lauses?\b)\s*"
+    rf"(?:§{{1,2}}|\b[Ss]ec(?:tions?\b|s?\.)|\b[Cc]lauses?\b)\s{{0,2}}"
     rf"(?P<list>{listed(_NUMBER)})(?P<then>{THEN}*)(?:{OF_ACT})?"
 )
 _POINT_LIST = rf"{POINTS}+(?:{JOIN}{POINTS}+)*"
