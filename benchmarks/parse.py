@@ -32,10 +32,11 @@ REASONS = {
     "took too long": "took longer than",
     "killed its reader": "ended the process",
     "too much memory": "needs more than",
-    "too many pages": "are allowed",
-    "encrypted": "encrypted",
+    "too large": "are allowed",
+    "encrypted": "is encrypted with",
     "no text": "holds no text|is a scan|found no text",
     "damaged": "Cannot read",
+    "empty or not text": "is empty|is not text|no encoding",
 }
 """What failures are counted under, by what their messages hold; the first that fits."""
 LATE = 30
