@@ -34,7 +34,7 @@ REASONS = {
     "too much memory": "needs more than",
     "too large": "are allowed",
     "encrypted": "is encrypted with",
-    "no text": "holds no text|is a scan|found no text",
+    "no text": "holds no text|is a scan|is a picture",
     "damaged": "Cannot read",
     "empty or not text": "is empty|is not text|no encoding",
 }
