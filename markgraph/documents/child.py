@@ -63,7 +63,7 @@ class Child:
             # -P: a folder of documents may be the working folder, and must not be imported from.
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-P", "-m", "markgraph.documents.worker", *map(str, arguments)],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env={name: os.environ[name] for name in _KEPT if name in os.environ} | _CALM,
                 start_new_session=True,  # Ctrl-C is for the parent

@@ -125,7 +125,9 @@ class Tesseract:
 
 def _read_tsv(tsv: str) -> Reading:
     rows = csv.DictReader(tsv.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
-    words = [row | {"conf": float(row["conf"]) / 100} for row in rows if row["text"] and row["text"].strip()]
+    words: list[dict[str, Any]] = [
+        row | {"conf": float(row["conf"]) / 100} for row in rows if row["text"] and row["text"].strip()
+    ]
     paragraphs = []
     for _, paragraph in groupby(
         [word for word in words if word["conf"] >= _SPECKS],

@@ -100,8 +100,8 @@ def _layer(pdf: "PdfDocument", index: int) -> tuple[str, bool]:
 
 
 def _is_rubbish(text: str) -> bool:
-    words = _WORD.findall(text)
-    odd = sum(len(word) == 1 and word.isascii() for word in words) + len(_UNREADABLE.findall(text))
+    words: list[str] = _WORD.findall(text)
+    odd: int = sum(len(word) == 1 and word.isascii() for word in words) + len(_UNREADABLE.findall(text))
     return odd > _FRAGMENTS * len(words)
 
 
@@ -113,7 +113,7 @@ def _with_stamp(layer: str, text: str) -> str:
 
 def _is_drawn(page: "PdfPage") -> bool:
     """Tell whether there is anything on a page, be it letters as outlines."""
-    return next(page.get_objects(max_depth=1), None) is not None
+    return any(True for _ in page.get_objects(max_depth=1))
 
 
 def _covered(page: "PdfPage") -> float:
@@ -121,9 +121,9 @@ def _covered(page: "PdfPage") -> float:
     import pypdfium2.raw as pdfium
 
     boxes = [image.get_bounds() for image in page.get_objects([pdfium.FPDF_PAGEOBJ_IMAGE])]
-    area = sum((right - left) * (top - bottom) for left, bottom, right, top in boxes)
+    area: float = sum((right - left) * (top - bottom) for left, bottom, right, top in boxes)
     width, height = page.get_size()
-    return area / (width * height or 1)
+    return float(area / (width * height or 1))
 
 
 def _draw(pdf: "PdfDocument", index: int) -> "Image":

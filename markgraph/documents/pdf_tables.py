@@ -44,16 +44,21 @@ class Table:
         return self.xs[0] <= x <= self.xs[-1] and self.ys[0] <= y <= self.ys[-1]
 
     def cell(self, box: Box) -> tuple[int, int]:
-        """Return the row, from the top, and the column, of the cell around `box`; a merged cell's first."""
+        """Return the row, from the top, and the column around the middle of `box`."""
         x, y = _middle(box)
         column = min(bisect_right(self.xs, x), self.columns) - 1
-        row = min(bisect_right(self.ys, y), self.rows) - 1
+        return self.rows - min(bisect_right(self.ys, y), self.rows), column
+
+    def first_of_merged(self, row: int, column: int) -> tuple[int, int]:
+        """Return the first cell of those that are one with a cell, since no rule parts them."""
+        below = self.rows - 1 - row
+        y = (self.ys[below] + self.ys[below + 1]) / 2
         while column > 0 and not self._is_ruled(self.xs[column], y):
             column -= 1
         x = (self.xs[column] + self.xs[column + 1]) / 2
-        while row < self.rows - 1 and not self._is_ruled(x, self.ys[row + 1]):
-            row += 1
-        return self.rows - 1 - row, column
+        while row > 0 and not self._is_ruled(x, self.ys[self.rows - row]):
+            row -= 1
+        return row, column
 
     def _is_ruled(self, x: float, y: float) -> bool:
         return any(_meet(rule, (x, y, x, y)) for rule in self.rules)
@@ -78,7 +83,9 @@ def read_rules(page: "PdfPage") -> Iterator[Box]:
 def find_tables(rules: Sequence[Box]) -> list[Table]:
     """Return the grids of at least two cells that `rules` make."""
     tables = []
-    for group in _groups([rule for rule in rules if max(rule[2] - rule[0], rule[3] - rule[1]) > _THIN]):
+    level = _joined([rule for rule in rules if rule[2] - rule[0] > _THIN])
+    upright = [_flip(rule) for rule in _joined([_flip(rule) for rule in rules if rule[3] - rule[1] > _THIN])]
+    for group in _groups([*level, *upright]):
         xs = _distinct([(rule[0] + rule[2]) / 2 for rule in group if rule[3] - rule[1] > _THIN])
         ys = _distinct([(rule[1] + rule[3]) / 2 for rule in group if rule[2] - rule[0] > _THIN])
         if len(xs) >= 2 and len(ys) >= 2 and len(xs) + len(ys) >= 5:
@@ -109,7 +116,24 @@ def _sides(path: "PdfObject") -> Iterator[Box]:
     for (one, other), begins in zip(pairwise(points), starts[1:], strict=True):
         box = (*map(min, one, other), *map(max, one, other))
         if not begins and min(box[2] - box[0], box[3] - box[1]) < 1:
-            yield box  # type: ignore[misc]
+            yield box
+
+
+def _joined(rules: Sequence[Box]) -> list[Box]:
+    """Return level `rules` with those made one that go on from each other, as borders of cells do."""
+    joined: list[Box] = []
+    for rule in sorted(rules, key=lambda rule: (round(rule[1]), rule[0])):
+        last = joined[-1] if joined else None
+        if last and abs(rule[1] - last[1]) < 1 and rule[0] <= last[2] + _NEAR:
+            joined[-1] = (last[0], last[1], max(last[2], rule[2]), max(last[3], rule[3]))
+        else:
+            joined.append(rule)
+    return joined
+
+
+def _flip(rule: Box) -> Box:
+    """Return `rule` with its x and y changed for each other."""
+    return rule[1], rule[0], rule[3], rule[2]
 
 
 def _groups(rules: Sequence[Box]) -> list[list[Box]]:

@@ -93,7 +93,7 @@ def _give_up_network() -> bool:
     """Move into a network of one's own with nothing in it; False where the kernel does not let everybody."""
     if sys.platform != "linux":
         return False
-    return ctypes.CDLL(None).unshare(_NEW_USER_AND_NETWORK) == 0
+    return bool(ctypes.CDLL(None).unshare(_NEW_USER_AND_NETWORK) == 0)
 
 
 def _end_with(sock: socket.socket) -> None:
