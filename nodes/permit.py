@@ -1,9 +1,9 @@
 """Brings the permissions of what is in the index in line with the rules."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from langgraph.runtime import Runtime
 
@@ -18,6 +18,15 @@ from markgraph.state import Owned
 
 TOGETHER = 100
 """Documents whose permissions are changed in one go."""
+
+
+class Change(NamedTuple):
+    """New permissions of a document."""
+
+    source: str
+    permissions: Permissions
+    narrows: bool
+    """Whether somebody may lose something by it."""
 
 
 @dataclass(frozen=True)
@@ -35,30 +44,29 @@ class Permit:
         """Return how many documents others may read now."""
         tenant = caller_of(runtime).tenant
         self.details.begin()
-        permitted = sum(
-            self._change(sources, permissions, tenant)
-            for narrows in (True, False)
-            for sources, permissions in self._grouped(tenant, narrows=narrows)
-        )
-        return {"permitted": permitted}
+        seen = self._permit(tenant, narrows=True)
+        if seen[False]:
+            self._permit(tenant, narrows=False)
+        return {"permitted": seen.total()}
 
-    def _grouped(self, tenant: str, *, narrows: bool) -> Iterator[tuple[list[str], Permissions]]:
-        """Yield the documents whose permissions change, together with those that get the same ones."""
-        for page in batches(self._changes(tenant, narrows=narrows), TOGETHER):
+    def _permit(self, tenant: str, *, narrows: bool) -> Counter[bool]:
+        """Make the changes that take something away, or the others; return how many there are of each."""
+        seen: Counter[bool] = Counter()
+        for page in batches(self._changes(tenant), TOGETHER):
+            seen.update(change.narrows for change in page)
             groups: defaultdict[Permissions, list[str]] = defaultdict(list)
-            for source, permissions in page:
-                groups[permissions].append(source)
-            yield from ((sources, permissions) for permissions, sources in groups.items())
+            for change in page:
+                if change.narrows is narrows:
+                    groups[change.permissions].append(change.source)
+            for permissions, sources in groups.items():
+                self.store.permit(tenant, self.comparison.corpus.name, sources, permissions)
+                self.details.add(row("permitted", source, permissions) for source in sources)
+        return seen
 
-    def _changes(self, tenant: str, *, narrows: bool) -> Iterator[tuple[str, Permissions]]:
+    def _changes(self, tenant: str) -> Iterator[Change]:
+        """Yield the documents whose permissions are to change, as long as they have not been changed."""
         for known in self.comparison.ledger.within(tenant, self.comparison.corpus.name):
-            permissions = self.comparison.permissions(known, tenant)
-            if known.permissions == permissions or self.comparison.is_kept(known, tenant):
-                continue
-            if narrows == (known.permissions is None or takes_away(known.permissions, permissions)):
-                yield known.source, permissions
-
-    def _change(self, sources: list[str], permissions: Permissions, tenant: str) -> int:
-        self.store.permit(tenant, self.comparison.corpus.name, sources, permissions)
-        self.details.add(row("permitted", source, permissions) for source in sources)
-        return len(sources)
+            new = self.comparison.permissions(known, tenant)
+            if known.permissions != new and not self.comparison.is_kept(known, tenant):
+                narrows = known.permissions is None or takes_away(known.permissions, new)
+                yield Change(known.source, new, narrows)

@@ -55,7 +55,8 @@ class Preview:
                 yield from rows_of([each])
             else:
                 yield self._row(each, tenant)
-        yield from (row("removed", source) for source in plan.missing(tenant, self.comparison.corpus.name))
+        for gone in plan.missing(tenant, self.comparison.corpus.name):
+            yield from (row("removed", source) for source in gone)
         yield from map(row_of_skipped, self.comparison.corpus.skipped())
         plan.close()
 

@@ -46,7 +46,7 @@ class Scan:
             self.details.add(rows_of(page))
             del failures[FAILURES:]
             runtime.stream_writer({"listed": len(page)})
-        for gone in batches(plan.missing(tenant, self.comparison.corpus.name), PAGE):
+        for gone in plan.missing(tenant, self.comparison.corpus.name):
             plan.will_remove(gone)
         return {
             "run": plan.run,

@@ -153,7 +153,7 @@ MISTAKES = {
         "Did you mean 'graph.retrieve.k'?",
     ),
     "graph.retrieve.kk=8": ("'graph.retrieve.kk'", "Allowed: graph.retrieve.k.", "mean 'graph.retrieve.k'?"),
-    "modle=fake": ("'modle'", "embedder, executor, graph, index, ", "Did you mean 'model'?"),
+    "modle=fake": ("'modle'", "index, ", "Did you mean 'model'?"),
     "model=smolm2": ("model=smolm2", "Allowed: fake, llamacpp, ", "Did you mean 'smollm2'?"),
     "+graph.retrieve.nope=1": ("'graph.retrieve.nope'", "Allowed: graph.retrieve.k.", "'graph.retrieve.k'?"),
     "+index.dept=1": (
@@ -165,7 +165,7 @@ MISTAKES = {
     "graph.retrieve.k=[1": ("'graph.retrieve.k'", "Allowed: a word", "Did you mean graph.retrieve.k='[1'?"),
     "graph.retrieve=null": ("graph.retrieve can't be left out", "graph.route, graph.follow, graph.compress"),
     "graph.retrieve.k=eight": ("'graph.retrieve.k'", "'eight'", "Not a valid int"),
-    "collection=${colection}": ("'colection'", "checkpoint, citations, class", "Did you mean 'collection'?"),
+    "collection=${colection}": ("'colection'", "checkpoint, ", "Did you mean 'collection'?"),
     "graph.retrieve._target_=os.system": ("os.system", "block"),
     "graph._target_=nowhere.build": ("graph._target_", "'nowhere.build'"),
     "retrieve": ("'retrieve' is not KEY=VALUE", "GROUP=NAME"),

@@ -98,7 +98,7 @@ class Folder:
         """
         if not any(self._is_read(path) for path in self._files()):
             raise EmptyCorpusError(self._nothing_there())
-        return (self._item(path) for path in self._files() if self._is_read(path))
+        return (self._item(Path(path)) for path in self._files() if self._is_read(path))
 
     def skipped(self) -> Iterator[str]:
         """List the files left out: their suffix is not supported, or they are links that lead outside.
@@ -106,12 +106,13 @@ class Folder:
         Raises:
             UsageError: when the path does not exist, or a folder cannot be listed.
         """
-        return (_name(path) for path in self._files() if not self._is_read(path))
+        return (_name(Path(path)) for path in self._files() if not self._is_read(path))
 
-    def _is_read(self, path: Path) -> bool:
-        return path.suffix.lower() in self._suffixes and (not path.is_symlink() or self._lies_within(path))
+    def _is_read(self, path: str) -> bool:
+        suffix = os.path.splitext(path)[1].lower()
+        return suffix in self._suffixes and (not os.path.islink(path) or self._lies_within(path))
 
-    def _lies_within(self, link: Path) -> bool:
+    def _lies_within(self, link: str) -> bool:
         return Path(os.path.realpath(link)).is_relative_to(os.path.realpath(self._root))
 
     def _item(self, path: Path) -> Item:
@@ -119,13 +120,14 @@ class Folder:
         settings = self._parser.settings(path.suffix)
         return Item(source, "", partial(self._parser.read, path, source), path, settings)
 
-    def _files(self) -> Iterator[Path]:
+    def _files(self) -> Iterator[str]:
         """Return every file that is not hidden, in the order of their paths."""
         if not self._is_named:
             raise UsageError("No folder is named. Say what to ingest: path=FOLDER.")
         if not self._root.exists():
             raise UsageError(f"No such file or folder: {self._root}.{_nearest(self._root)} Check the path.")
-        return iter([self._root]) if self._root.is_file() else _walk(self._root)
+        root = os.fspath(self._root)
+        return iter([root]) if self._root.is_file() else _walk(root)
 
     def _nothing_there(self) -> str:
         counts = Counter(Path(name).suffix.lower() or "(no suffix)" for name in self.skipped())
@@ -228,7 +230,7 @@ def _article(document: Document) -> Document:
     return document
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: str) -> Iterator[str]:
     """Yield the files below `folder` that are not hidden; only one folder's names at a time are in memory."""
     try:
         with os.scandir(folder) as entries:
@@ -237,10 +239,10 @@ def _walk(folder: Path) -> Iterator[Path]:
         raise _unlistable(error) from error
     for entry in listed:
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path))
+            yield from _walk(entry.path)
         # A pipe or a device would block the reader; a link that leads nowhere is kept, as an unreadable file.
         elif entry.is_file() or not os.path.exists(entry.path):
-            yield Path(entry.path)
+            yield entry.path
 
 
 def _name(path: Path) -> str:

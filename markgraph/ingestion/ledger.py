@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from markgraph.errors import StorageError
@@ -202,10 +202,13 @@ def _known(
     metadata: str,
     fingerprint: str | None,
 ) -> Known:
-    permissions = None
-    if readers is not None:
-        permissions = Permissions(tenant, tuple(json.loads(readers)), classification)
-    return Known(source, scope, permissions, json.loads(metadata), fingerprint)
+    permissions = None if readers is None else _permissions(tenant, readers, classification)
+    return Known(source, scope, permissions, json.loads(metadata) if metadata != "{}" else {}, fingerprint)
+
+
+@lru_cache(maxsize=1024)  # many documents have the same
+def _permissions(tenant: str, readers: str, classification: int) -> Permissions:
+    return Permissions(tenant, tuple(json.loads(readers)), classification)
 
 
 def _json(values: Iterable[str]) -> str:

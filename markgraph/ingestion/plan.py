@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from markgraph.ingestion.batches import batches
 from markgraph.ingestion.ledger import PAGE, Ledger
 
 _TABLES = ("listed", "pending", "gone")
@@ -14,6 +13,13 @@ _SCHEMA = (
     " PRIMARY KEY (run, source)) WITHOUT ROWID",
     "CREATE TEMP TABLE IF NOT EXISTS gone (run TEXT, source TEXT, PRIMARY KEY (run, source)) WITHOUT ROWID",
 )
+
+_MISSING = """
+    SELECT source FROM documents WHERE tenant = :tenant AND source > :after
+        AND (scope = :scope OR substr(source, 1, length(:scope) + 1) = :scope || '/')
+        AND NOT EXISTS (SELECT 1 FROM listed WHERE run = :run AND listed.source = documents.source)
+    ORDER BY source LIMIT :page
+"""
 
 
 @dataclass(frozen=True)
@@ -57,14 +63,16 @@ class Plan:
             found = database.execute(query, these).fetchall()
         return dict(found)
 
-    def missing(self, tenant: str, scope: str) -> Iterator[str]:
-        """Yield the documents of a corpus that the ledger knows and that were not listed."""
-        query = "SELECT source FROM listed WHERE run = ? AND source IN (SELECT value FROM json_each(?))"
-        for known in batches(self.ledger.within(tenant, scope), PAGE):
-            sources = [each.source for each in known]
+    def missing(self, tenant: str, scope: str) -> Iterator[list[str]]:
+        """Yield, page by page, the documents of a corpus that the ledger knows and that were not listed."""
+        asked = {"run": self.run, "tenant": tenant, "scope": scope, "after": "", "page": PAGE}
+        while True:
             with self.ledger.transaction() as database:
-                listed = {row[0] for row in database.execute(query, (self.run, json.dumps(sources)))}
-            yield from (source for source in sources if source not in listed)
+                sources = [row[0] for row in database.execute(_MISSING, asked)]
+            if not sources:
+                return
+            yield sources
+            asked["after"] = sources[-1]
 
     def will_remove(self, sources: Sequence[str]) -> None:
         """Note documents that are to leave the index."""
