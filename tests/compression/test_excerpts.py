@@ -57,6 +57,11 @@ def test_neighbours_stay_as_they_stand_and_gaps_are_lines() -> None:
     assert short("payment", [text], 14) == ["Payment is due.\n\nPayment is late.\nPayment is made."]
 
 
+def test_sentences_without_spaces_between_them_are_told_apart() -> None:
+    text = "\u7b2c\u4e00\u6761\u3002\u4ed8\u6b3e 30 \u5929\u3002\u7b2c\u4e09\u6761\u3002"
+    assert short("30 \u5929", [text], 14, count=len) == [text[4:12]]
+
+
 def test_a_title_is_paid_for_once() -> None:
     titles = ["a long title of six words", "T"]
     text = "Payment is due. Payment is late."
