@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from chromadb.api import ClientAPI
     from chromadb.api.models.Collection import Collection
 
-__all__ = ["ChromaIndex", "Embedder"]
 KNOWN = 200_000
 """Chunks whose permissions are kept in memory until something is written; some 200 bytes each."""
 UUID_PATTERN = "????????-????-????-????-????????????"
@@ -158,6 +157,8 @@ class ChromaIndex(ChromaBase):
         """
         if self._opened is None or self._position() != self._applied:
             self._opened = self._find(self._client())
+            if self._opened:
+                self._opened.count()  # takes in what a killed writer left in the log
             self._applied = self._position()
         return self._opened
 
