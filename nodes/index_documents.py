@@ -39,7 +39,7 @@ class IndexDocuments:
     store: Store
     details: Details
     batch_size: int = 256
-    """Chunks that are written at once."""
+    """Chunks that are written at once, more where one document has more."""
     step_size: int = 512
     """Documents that one step of the graph takes."""
 
@@ -81,7 +81,6 @@ class IndexDocuments:
             tenant,
             self.comparison.corpus.name,
             [(each, fingerprints[each.source]) for each in read],
-            self.batch_size,
         )
         rows = [_row(each, "changed" if each.source in before else "added") for each in read]
         self.details.add(rows)

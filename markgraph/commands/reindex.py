@@ -41,7 +41,14 @@ def run(config: DictConfig) -> int:
     with tqdm(unit="chunk", desc="embedding", disable=None, file=sys.stderr) as bar:
         lock = FileLock(folder / "reindex.lock")
         move = Move(
-            index.index, option, settings, lambda: alone(folder), config.sample, config.keep_old, bar.update
+            index.index,
+            option,
+            settings,
+            alone=lambda: alone(folder),
+            sample=config.sample,
+            keep_old=config.keep_old,
+            begin=bar.reset,
+            progress=bar.update,
         )
         try:
             with lock.acquire(timeout=0):

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markgraph.ingestion.batches import batches
 from markgraph.ingestion.ledger import Ledger
 from markgraph.ingestion.prepare import Prepared
 from markgraph.retrieval.types import Index
@@ -17,18 +16,18 @@ class Store:
     index: Index
     ledger: Ledger
 
-    def write(self, tenant: str, scope: str, documents: Sequence[tuple[Prepared, str]], size: int) -> None:
+    def write(self, tenant: str, scope: str, documents: Sequence[tuple[Prepared, str]]) -> None:
         """Put documents into the index, each under its fingerprint, in place of their earlier versions.
+
+        All chunks of a document are added at once: what they cite may depend on what stands before them.
 
         Args:
             tenant: whose they are.
             scope: the name of the corpus that they belong to.
             documents: with the fingerprint of each.
-            size: so many chunks are given to the index at a time.
         """
         outdated = self.ledger.begin(tenant, scope, [document for document, _ in documents])
-        for chunks in batches((chunk for document, _ in documents for chunk in document.chunks), size):
-            self.index.add(chunks)
+        self.index.add([chunk for document, _ in documents for chunk in document.chunks])
         self.index.remove([id_ for _, id_ in outdated])
         self.ledger.finish(tenant, documents, outdated)
 

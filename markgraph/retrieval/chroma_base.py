@@ -109,7 +109,7 @@ class ChromaBase(ABC):
             if collection is None:
                 return []
             scores = self._nearest(collection, vector, caller, k)
-            chunks = _chunks(collection, list(scores))
+            chunks = self._chunks(collection, list(scores))
         return [
             Hit(chunks[id_], score)
             for id_, score in scores.items()
@@ -166,7 +166,8 @@ class ChromaBase(ABC):
     ) -> dict[str, float]:
         """Return the cosines of the `k` chunks nearest to `vector` that `caller` may read, by id."""
         group = (caller.tenant, caller.clearance, *sorted(readers_of(caller)))
-        for look in self._reach.steps(group, k):
+        look = self._reach.first(group, k)
+        while look <= self.neighbours:
             near = _query(collection, vector, look)
             mine = self._permitted_among(collection, list(near), caller)
             ranks = [(rank, id_) for rank, id_ in enumerate(near, start=1) if id_ in mine][:k]
@@ -175,6 +176,7 @@ class ChromaBase(ABC):
                 return {id_: near[id_] for _, id_ in ranks}
             if len(near) < look:
                 break
+            look = self._reach.further(look, len(ranks), k)
         else:
             self._reach.learn(group, k, None)
         return self._among_permitted(collection, vector, caller, k)
@@ -195,6 +197,10 @@ class ChromaBase(ABC):
                 compared = cosines(np.asarray(rows["embeddings"], np.float32), vector).tolist()
                 scores |= zip(rows["ids"], compared, strict=True)
         return {id_: scores[id_] for id_ in sorted(scores, key=lambda id_: (-scores[id_], id_))[:k]}
+
+    def _chunks(self, collection: "Collection", ids: list[str]) -> dict[str, Chunk]:
+        """Return the chunks with these ids, which were just found."""
+        return _chunks(collection, ids)
 
     def _permitted_among(self, collection: "Collection", ids: list[str], caller: Caller) -> Some[str]:
         """Return those of `ids` that `caller` may read."""

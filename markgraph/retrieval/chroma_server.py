@@ -45,7 +45,7 @@ class ChromaServerIndex(ChromaBase):
     """What results call it."""
     generation: str = ""
     """Which of the collection's vectors, where it has several; see `markgraph.retrieval.generations`."""
-    neighbours: int = 2000
+    neighbours: int = 4000
     """How many a search looks at before it lists what is permitted; 0 lists at once."""
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
     _connected: "ClientAPI | None" = field(default=None, init=False, repr=False, compare=False)

@@ -1,12 +1,12 @@
 """Remembers how far a search has to look until enough of what it sees is a caller's."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 SPARE = 1.25
 """So much further than lately, since the next question's neighbours are others."""
-DECAY = 0.95
+DECAY = 0.98
 REMEMBERED = 1000
 """Groups of callers; a few numbers each."""
 
@@ -20,12 +20,14 @@ class Reach:
     _per_hit: OrderedDict[Hashable, float] = field(default_factory=OrderedDict, repr=False)
     """Neighbours that it lately took for each hit."""
 
-    def steps(self, group: Hashable, k: int) -> Iterator[int]:
-        """Yield how many neighbours to look at for `k` hits: as many as lately, then four times as many."""
-        look = int(k * self._per_hit.get(group, 1.0) * SPARE) + 1
-        while look <= self.limit:
-            yield look
-            look *= 4
+    def first(self, group: Hashable, k: int) -> int:
+        """Return how many neighbours to look at first for `k` hits: somewhat more than it lately took."""
+        return int(k * self._per_hit.get(group, 1.0) * SPARE) + 1
+
+    @staticmethod
+    def further(looked: int, hits: int, k: int) -> int:
+        """Return how many to look at where `looked` gave `hits`, fewer than `k`."""
+        return max(2 * looked, int(looked * k / (hits + 1) * SPARE))
 
     def learn(self, group: Hashable, k: int, taken: int | None) -> None:
         """Remember that `k` hits took so many neighbours, or, for None, more than there may be."""

@@ -58,8 +58,10 @@ class Move:
     sample: int = 100
     """So many chunks must find themselves before the switch."""
     keep_old: bool = False
+    begin: Callable[[int], object] = field(default=lambda _: None, repr=False)
+    """Is told how many chunks there are."""
     progress: Callable[[int], object] = field(default=lambda _: None, repr=False)
-    """Is told how many chunks were gone through."""
+    """Is told each time how many more were gone through."""
 
     def run(self) -> Report:
         """Build, catch up, check, switch, and drop what doesn't serve any more.
@@ -78,6 +80,7 @@ class Move:
             return Report(target.name, chunks, 0, switched=False, dropped=self._drop_all_but(serving))
         old = self.store.at(serving, _OnlyNamed(there[serving]))
         new = self.store.at(generation_name(target), target)
+        self.begin(len(old))
         written = catch_up(old, new, self.progress)
         with self.alone():
             if self.store.current() != before:
@@ -133,7 +136,7 @@ def check(old: Index, new: Index, sample: int) -> None:
     count = 0
     for mine, other in _pairs(old, new):
         if mine is None or mine != other:
-            _refuse(f"chunk {(mine or other or NotImplemented).id} differs")
+            _refuse("a chunk differs, or only one of them has it")
         count += 1
         if len(sampled) < sample:
             sampled.append(mine)

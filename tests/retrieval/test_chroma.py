@@ -26,7 +26,7 @@ index.add([chunk("payment anew", source="new")])
 
 
 class TestChromaIndex(DenseSuite):
-    def make_dense(self, path: Path, embedder: Embedder, neighbours: int = 2000) -> ChromaIndex:
+    def make_dense(self, path: Path, embedder: Embedder, neighbours: int = 4000) -> ChromaIndex:
         return ChromaIndex(path / "chroma", embedder, neighbours=neighbours)
 
     def test_goes_on_after_another_process_has_written(self, tmp_path: Path) -> None:
