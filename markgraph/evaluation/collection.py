@@ -8,6 +8,7 @@ from markgraph.evaluation.beir import Dataset, Text
 from markgraph.ingestion.chunk import Chunker
 from markgraph.retrieval.types import Chunk, Index
 from markgraph.security.caller import PUBLIC, Caller
+from markgraph.security.permissions import Permissions
 
 BATCH = 64
 
@@ -20,11 +21,8 @@ def collection_name(dataset: Dataset, settings: str) -> str:
 
 def chunks_of(dataset: Dataset, chunker: Chunker, caller: Caller) -> list[Chunk]:
     """Cut the documents into chunks that everybody in the caller's tenant may read; sources are their ids."""
-    return [
-        chunk
-        for document in dataset.corpus
-        for chunk in chunker(_document(document), tenant=caller.tenant, readers=(PUBLIC,))
-    ]
+    permissions = Permissions(caller.tenant, (PUBLIC,))
+    return [chunk for document in dataset.corpus for chunk in chunker(_document(document), permissions)]
 
 
 def fill(index: Index, chunks: Sequence[Chunk], caller: Caller, progress: Callable[[int], object]) -> None:

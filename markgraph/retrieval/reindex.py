@@ -216,8 +216,20 @@ class _OnlyNamed:
 
     name: str
 
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        raise NotImplementedError
+    @property
+    def context_tokens(self) -> int:
+        self._refuse()
 
-    def embed_query(self, text: str) -> list[float]:
-        raise NotImplementedError
+    def count_tokens(self, texts: list[str]) -> list[int]:  # noqa: ARG002
+        self._refuse()
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:  # noqa: ARG002
+        self._refuse()
+
+    def embed_query(self, text: str) -> list[float]:  # noqa: ARG002
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise StorageError(
+            f"Vectors of {self.name!r} are only copied from here; none are made."
+        )
