@@ -1,7 +1,9 @@
 """`markgraph tune`: settings that are fitted to judged questions."""
 
 import json
+import re
 import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,10 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.text import Text
 
-from markgraph.build import own_configs
+from markgraph.build import CONFIG_MODULE, own_configs
 from markgraph.commands.checks import OUTPUTS, check_choice, check_number
 from markgraph.commands.judged import Judged, asking, judged
+from markgraph.commands.terminal import printable
 from markgraph.errors import ConfigError, StorageError
 from markgraph.evaluation.tuning import Fit, ask_parts, fit
 from markgraph.retrieval.fusion import Convex
@@ -47,9 +50,14 @@ def run(config: DictConfig) -> int:
     return 0
 
 
-def _check_name(name: str) -> None:
-    if not str(name).replace("-", "").replace("_", "").isalnum():
+def _check_name(name: object) -> None:
+    """Refuse what is no file name, and what an overlay of the package has: Hydra would take that one."""
+    if not re.fullmatch(r"[\w-]+", str(name), re.ASCII):
         raise ConfigError(f"Config 'name' has value {name!r}. Allowed: letters, digits, - and _.")
+    if files(CONFIG_MODULE).joinpath("experiment", f"{name}.yaml").is_file():
+        raise ConfigError(
+            f"Config 'name' has value {name!r}, which is an overlay of the package. Choose another."
+        )
 
 
 def _tunable(ready: Judged) -> tuple[HybridIndex, Convex]:
@@ -68,10 +76,11 @@ def _write(config: DictConfig, found: Fit, kept: float, ready: Judged) -> Path:
     verdict = "cross-validated" if found.gains else "no gain: the weight is the configured one"
     place = own_configs(config.data_dir) / "experiment" / f"{config.name}.yaml"
     gain = f"nDCG@10 {found.gain.mean:+.4f} [{found.gain.low:+.4f}, {found.gain.high:+.4f}]"
+    asked = " ".join(printable(ready.dataset.name).split())  # a comment of one line
     text = (
         "# @package _global_\n"
         f'# markgraph ask "..." experiment={config.name}\n'
-        f"# Fitted to {len(ready.queries)} queries of {ready.dataset.name}; {gain}, {verdict}.\n"
+        f"# Fitted to {len(ready.queries)} queries of {asked}; {gain}, {verdict}.\n"
         f"index: {{fusion: {{weight: {kept:g}}}}}\n"
     )
     try:

@@ -77,6 +77,7 @@ def test_claims_no_gain_that_is_not_there(markgraph: Command, judged: Path) -> N
         (["retriever", "index=dense"], "Index 'dense' has no weight to fit. Allowed: index=hybrid"),
         (["retriever", "index=hybrid_rrf"], "Index 'hybrid' has no weight to fit"),
         (["retriever", "name=../x"], "'name' has value '../x'. Allowed: letters"),
+        (["retriever", "name=wide"], "'wide', which is an overlay of the package. Choose another"),
         (["retriever", "dataset=null"], "dataset=FOLDER"),
     ],
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langgraph.runtime import Runtime
+from langgraph.graph import END, START, StateGraph
 
 from markgraph.build import load_graph
 from markgraph.models.embed import HashEmbeddings
@@ -18,6 +18,7 @@ from markgraph.retrieval.search import Refine
 from markgraph.retrieval.types import Chunk, Hit
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
+from markgraph.state import QAState
 
 FIRST = "Payment is due within 30 days."
 SECOND = "Payment by cheque takes longer than that."
@@ -43,30 +44,25 @@ def index(tmp_path: Path) -> HybridIndex:
 def run(node: Rerank, caller: Caller, chunks: list[Chunk]) -> list[Any]:
     passages = [to_passage(Hit(chunk, 1.0 - at / 10)) for at, chunk in enumerate(chunks)]
     state: Any = {"passages": passages, "standalone": "When is payment due?"}
-    return node(state, Runtime(context=caller))["passages"]  # type: ignore[no-any-return]
+    graph = StateGraph(QAState, Caller)
+    graph.add_node("rerank", node.__call__)
+    graph.add_edge(START, "rerank")
+    graph.add_edge("rerank", END)
+    return graph.compile().invoke(state, context=caller)["passages"]  # type: ignore[no-any-return]
 
 
-@pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a node ask who is calling outside of a graph."""
-    monkeypatch.setattr("markgraph.security.caller.get_config", dict)
-
-
-@pytest.mark.usefixtures("runs")
 def test_orders_passages_anew_and_keeps_k(index: HybridIndex, reader: Caller) -> None:
     found = run(Rerank(index, Refine(reranker=Longest()), 1), reader, CHUNKS)
     assert [passage["text"] for passage in found] == [SECOND]
     assert (found[0]["start"], found[0]["end"]) == (31, 31 + len(SECOND))
 
 
-@pytest.mark.usefixtures("runs")
 def test_widens_a_passage_by_its_neighbours(index: HybridIndex, reader: Caller) -> None:
     [found] = run(Rerank(index, Refine(neighbours=Neighbours()), 1), reader, CHUNKS)
     assert found["text"] == f"{FIRST} {SECOND}"
     assert (found["start"], found["end"]) == (0, 31 + len(SECOND))
 
 
-@pytest.mark.usefixtures("runs")
 def test_leaves_out_what_the_caller_may_no_longer_read(index: HybridIndex, reader: Caller) -> None:
     index.permit([AFTER.id], replace(AFTER.permissions, readers=("u:ben",)))
     found = run(Rerank(index, Refine(neighbours=Neighbours()), 9), reader, CHUNKS)
