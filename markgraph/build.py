@@ -117,12 +117,15 @@ def make_service(config: DictConfig, name: str) -> Any:
     return make_services(config, name)[0]
 
 
-def make_services(config: DictConfig, *names: str) -> list[Any]:
-    """Make some services of `config`, with those that they refer to; what they share is made once."""
-    services = _Services(config, {})
-    token = _MAKING.set(services)
+def make_services(config: DictConfig, *names: str, **services: Unpack[Services]) -> list[Any]:
+    """Make some services of `config`, with those that they refer to; what they share is made once.
+
+    `services` take the place of configured ones.
+    """
+    made = _Services(config, dict(services))
+    token = _MAKING.set(made)
     try:
-        return [services.get(name) for name in names]
+        return [made.get(name) for name in names]
     finally:
         _MAKING.reset(token)
 

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from markgraph.build import make, make_services
+from markgraph.build import make, make_service, make_services
 from markgraph.commands.ingest import alone
 from markgraph.errors import UsageError
 from markgraph.evaluation.beir import Dataset, Text, load_dataset
@@ -49,10 +49,11 @@ def judged(config: DictConfig) -> Judged:
     dataset = load_dataset(Path(config.dataset))
     if dataset.missing:
         print(f"{dataset.missing} judged documents are not in the corpus.", file=sys.stderr)  # noqa: T201
-    chunker = make(config, "chunker")
+    embedder = make_service(config, "embedder")
+    chunker = make(config, "chunker")(embedder=embedder)
     config = config.copy()
     config.collection = collection_name(dataset, f"{_kinds(config)} {chunker!r} {caller.tenant}")
-    index, refine = make_services(config, "index", "rerank")
+    index, refine = make_services(config, "index", "rerank", embedder=embedder)
     chunks = chunks_of(dataset, chunker, caller)
     folder = Path(config.data_dir) / config.collection
     with alone(folder), _bar("indexing", "chunk", len(chunks)) as bar:

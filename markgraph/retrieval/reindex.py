@@ -230,6 +230,4 @@ class _OnlyNamed:
         self._refuse()
 
     def _refuse(self) -> NoReturn:
-        raise StorageError(
-            f"Vectors of {self.name!r} are only copied from here; none are made."
-        )
+        raise StorageError(f"Vectors of {self.name!r} are only copied from here; none are made.")
