@@ -40,7 +40,8 @@ class TransformerEmbeddings(Embeddings):
     @property
     def context_tokens(self) -> int:
         """Return how many tokens of a text it reads."""
-        return min(self.max_tokens, int(self._loaded[0].model_max_length))
+        own: int = self._loaded[0].model_max_length
+        return min(self.max_tokens, own)
 
     def count_tokens(self, texts: list[str]) -> list[int]:
         """Return how many tokens each text takes, `[CLS]` and `[SEP]` included; several threads may ask."""

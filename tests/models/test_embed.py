@@ -195,6 +195,21 @@ def test_the_limit_of_the_model_goes_before_ours(source: str) -> None:
     assert len(TransformerEmbeddings(source, max_tokens=4096).embed_query("notice " * 100)) == 32
 
 
+def test_tells_how_much_it_reads_and_how_long_texts_are(source: str) -> None:
+    embedder = TransformerEmbeddings(source, max_tokens=4096)
+    assert embedder.context_tokens == 32
+    assert TransformerEmbeddings(source, max_tokens=6).context_tokens == 6
+    assert embedder.count_tokens(["", "notice is due", "notice " * 100]) == [2, 5, 102]
+    embedder.embed_query("notice " * 100)
+    assert embedder.count_tokens(["notice " * 100]) == [102]
+
+
+def test_hashing_reads_so_many_words_and_no_more() -> None:
+    embedder = HashEmbeddings(max_tokens=2)
+    assert embedder.embed_query("notice due hours") == embedder.embed_query("notice due")
+    assert (embedder.context_tokens, embedder.count_tokens(["a b c", ""])) == (2, [3, 0])
+
+
 def test_weights_of_half_precision_are_computed_in_single(tmp_path: Path) -> None:
     vectors = TransformerEmbeddings(tiny_bert(tmp_path, torch.bfloat16)).embed_documents(TEXTS)
     assert [math.hypot(*vector) for vector in vectors] == pytest.approx([1.0] * len(TEXTS), abs=1e-5)
