@@ -44,6 +44,18 @@ def test_a_file_that_was_just_written_is_hashed_again(item: Item, ledger: Ledger
     assert fingerprints(ledger, [item]) == {item.source: digest(b"other")}
 
 
+def test_a_hash_is_kept_only_of_a_file_that_was_left_alone(item: Item, ledger: Ledger) -> None:
+    def kept() -> int:
+        with ledger.transaction() as database:
+            return int(database.execute("SELECT count(*) FROM hashes").fetchone()[0])
+
+    fingerprints(ledger, [item])
+    assert kept() == 0, "in the same tick of the clock it could change, and nothing would tell"
+    settle()
+    fingerprints(ledger, [item])
+    assert kept() == 1
+
+
 def test_a_settled_file_is_hashed_once(item: Item, ledger: Ledger) -> None:
     settle()
     assert fingerprints(ledger, [item]) == {item.source: digest(b"first")}
