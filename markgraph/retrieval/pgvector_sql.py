@@ -47,11 +47,13 @@ SWITCH = """
 GENERATIONS = "SELECT name, embedder FROM {generations}"
 DROP = "DROP TABLE IF EXISTS {chunks}"
 UNREGISTER = "DELETE FROM {generations} WHERE name = %(generation)s"
-# For this transaction: go on along the graph until enough is permitted, or never use it.
+# For this transaction: go along the graph, which the planner takes for dearer than it is, until enough is
+# permitted; or compare all that is permitted.
 ITERATE = """
-    SELECT set_config('hnsw.iterative_scan', 'strict_order', true), set_config('hnsw.ef_search', %(ef)s, true)
+    SELECT set_config('hnsw.iterative_scan', 'strict_order', true),
+        set_config('hnsw.ef_search', %(ef)s, true), set_config('enable_sort', 'off', true)
 """
-EXACT = "SET LOCAL enable_indexscan = off"
+EXACT = "SELECT set_config('enable_indexscan', 'off', true), set_config('enable_sort', 'on', true)"
 
 _CREATE_SCHEMA = """
     CREATE EXTENSION IF NOT EXISTS vector;

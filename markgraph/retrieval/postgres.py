@@ -87,6 +87,8 @@ class Postgres:
                     timeout=PATIENCE,
                     name=f"markgraph {place}",
                     check=ConnectionPool.check_connection,
+                    # A prepared plan would not heed settings that a transaction makes.
+                    kwargs={"prepare_threshold": None},
                     open=True,
                 )
                 weakref.finalize(self, self._pool.close)

@@ -45,8 +45,8 @@ class DenseSuite(IndexSuite):
         index.add([chunk("payment", "g:board", source=f"payment-{n}") for n in range(1500)])
         far = [chunk(f"entirely other text {n}", "u:ben", source=f"far{n}") for n in range(3)]
         index.add(far)
-        assert found(index, "payment", BEN, k=3) == {each.text for each in far}
-        assert found(index, "payment", BEN, k=10) == {each.text for each in far}
+        for k in (3, 10) * 6:  # a database may plan otherwise after some time
+            assert found(index, "payment", BEN, k=k) == {each.text for each in far}
 
     def test_finds_all_that_is_permitted_when_asked_for_more(self, index: Index) -> None:
         index.add([chunk(f"payment {n}", source=str(n)) for n in range(1200)])
