@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from markgraph.ingestion.batches import batches
 from markgraph.ingestion.ledger import Ledger
 from markgraph.ingestion.prepare import Prepared
-from markgraph.retrieval.types import Index
+from markgraph.retrieval.types import Index, Vectors
 from markgraph.security.permissions import Permissions
 
 
@@ -27,8 +27,9 @@ class Store:
             size: so many chunks are given to the index at a time.
         """
         outdated = self.ledger.begin(tenant, scope, [document for document, _ in documents])
+        vectors = _joined([document.vectors for document, _ in documents if document.vectors])
         for chunks in batches((chunk for document, _ in documents for chunk in document.chunks), size):
-            self.index.add(chunks)
+            self.index.add(chunks, vectors)
         self.index.remove([id_ for _, id_ in outdated])
         self.ledger.finish(tenant, documents, outdated)
 
@@ -42,3 +43,10 @@ class Store:
         """Take documents out."""
         self.index.remove(self.ledger.chunks(tenant, sources))
         self.ledger.forget(tenant, sources)
+
+
+def _joined(each: Sequence[Vectors]) -> Vectors | None:
+    """Return the vectors of several documents, all made by one embedder, as one."""
+    if not each:
+        return None
+    return Vectors(each[0].embedder, {id_: vector for one in each for id_, vector in one.by_id.items()})

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from markgraph.retrieval.types import Chunk, Hit, Index, Place
+from markgraph.retrieval.dense import Embedder
+from markgraph.retrieval.types import Chunk, Hit, Index, Place, Vectors
 from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions
 
@@ -22,10 +23,15 @@ class HybridIndex:
     """How many hits of each part take part in the fusion."""
     name: ClassVar[str] = "hybrid"
 
-    def add(self, chunks: Sequence[Chunk]) -> None:
+    @property
+    def embedder(self) -> Embedder | None:
+        """Return what the first part by meaning embeds with; None where there is none."""
+        return next((part.embedder for part in self.parts if part.embedder), None)
+
+    def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:
         """Store `chunks` in every part."""
         for part in self.parts:
-            part.add(chunks)
+            part.add(chunks, vectors)
 
     def remove(self, ids: Sequence[str]) -> None:
         """Forget the chunks with these ids in every part."""
