@@ -26,7 +26,7 @@ from typing import Any
 from markgraph.build import build_graph, compose, make
 from markgraph.documents.types import Document, Heading
 from markgraph.ingestion.corpora import Folder, Item
-from markgraph.retrieval.types import Chunk
+from markgraph.retrieval.types import Chunk, Vectors
 from markgraph.security.caller import Caller
 
 WORDS = "payment notice term party invoice liability breach supplier customer agreement delivery law".split()
@@ -88,11 +88,12 @@ class CountingIndex:
     """Counts chunks and keeps none."""
 
     name = "counting"
+    embedder = None
 
     def __init__(self) -> None:
         self.chunks = 0
 
-    def add(self, chunks: Sequence[Chunk]) -> None:
+    def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:  # noqa: ARG002
         """Count `chunks`."""
         self.chunks += len({chunk.id for chunk in chunks})
 

@@ -40,21 +40,22 @@ class IndexDocuments:
     details: Details
     batch_size: int = 256
     """Chunks that are written at once, more where one document has more."""
-    step_size: int = 512
-    """Documents that one step of the graph takes."""
+    step_size: int | None = None
+    """Documents that one step of the graph takes; None: as many as suit the executor."""
 
     def __post_init__(self) -> None:
         for name, value in (("batch_size", self.batch_size), ("step_size", self.step_size)):
-            if value < 1:
+            if value is not None and value < 1:
                 raise ConfigError(f"graph.index_documents.{name} is {value}. Allowed: a whole number from 1.")
 
     def __call__(self, state: IngestState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return what became of the next `step_size` documents."""
         tenant = caller_of(runtime).tenant
         plan = Plan(self.comparison.ledger, state["run"])
-        taken, place = self.listing.take(plan, state["place"], self.step_size)
+        taken, place = self.listing.take(plan, state["place"], self.step_size or self.executor.step_size)
         fingerprints = {source: fingerprint for source, (_, fingerprint) in taken.items()}
-        prepare = Prepare(self.chunker, self.comparison.rules, tenant, self.comparison.corpus.name)
+        rules, corpus = self.comparison.rules, self.comparison.corpus.name
+        prepare = Prepare(self.chunker, rules, tenant, corpus, self.store.index.embedder)
         counts: Counter[str] = Counter()
         failures: list[Failure] = []
         with closing(self.executor.run([item for item, _ in taken.values()], prepare)) as outcomes:

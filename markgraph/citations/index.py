@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from markgraph.citations.link import nodes_of
 from markgraph.citations.types import CitationGraph
-from markgraph.retrieval.types import Chunk, Hit, Index
+from markgraph.retrieval.dense import Embedder
+from markgraph.retrieval.types import Chunk, Hit, Index, Vectors
 from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions
 
@@ -25,9 +26,14 @@ class CitedIndex:
         """Return what results call it."""
         return self.index.name
 
-    def add(self, chunks: Sequence[Chunk]) -> None:
+    @property
+    def embedder(self) -> Embedder | None:
+        """Return what chunks are embedded with; None where there are no vectors."""
+        return self.index.embedder
+
+    def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:
         """Store `chunks`, then what they cite."""
-        self.index.add(chunks)
+        self.index.add(chunks, vectors)
         self.citations.add(nodes_of(chunks))
 
     def remove(self, ids: Sequence[str]) -> None:

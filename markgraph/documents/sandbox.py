@@ -1,9 +1,11 @@
 """Reads documents in child processes with limits: what a file does to its reader, it does to nothing else."""
 
+import json
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,11 @@ class Sandbox:
             self._idle.clear()
             _end(self._all)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how another process makes one: of the settings. Children are started where they are used."""
+        settings = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
+        return _sandbox, (json.dumps(settings),)
+
     def __enter__(self) -> "Sandbox":
         return self
 
@@ -158,6 +165,12 @@ class Sandbox:
         child.end()
         with self._lock:
             self._all.discard(child)
+
+
+@cache
+def _sandbox(settings: str) -> Sandbox:
+    """Return the sandbox for all that has come into this process with the same settings."""
+    return Sandbox(**json.loads(settings))
 
 
 def _end(children: set[Child]) -> None:

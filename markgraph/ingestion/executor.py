@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from markgraph.errors import ConfigError
 from markgraph.ingestion.corpora import Item
@@ -15,12 +15,17 @@ Outcomes = Generator[Prepared | Unreadable, None, None]
 
 
 class Executor(Protocol):
-    """Takes documents through parsing and chunking; the index and its embedder stay with whoever asked."""
+    """Takes documents through parsing and chunking, and through embedding if it likes; the index stays here."""
+
+    @property
+    def step_size(self) -> int:
+        """Return how many documents are worth the time that one `run` takes to begin."""
 
     def run(self, items: Sequence[Item], prepare: Prepare) -> Outcomes:
         """Yield what became of each item, once, in the order of `items`, however long each of them takes.
 
-        Only some results wait to be taken at a time. `prepare`, `item.source` and `item.path` are plain
+        `prepare.embedder`, where there is one, may be used to give the chunks their vectors; what has none
+        is embedded by the index. Only some results wait to be taken at a time. `prepare`, `item.source` and `item.path` are plain
         data and may cross to other processes; `item.load` may hold on to what can't. Closing the generator
         ends the work.
 
@@ -41,6 +46,7 @@ class LocalExecutor:
     """Documents that are read at once; None: as many as there are cores."""
     ahead: int = 4
     """How many documents each worker may be ahead of the index."""
+    step_size: ClassVar[int] = 512
 
     def __post_init__(self) -> None:
         for name, value in (("workers", self.workers), ("ahead", self.ahead)):

@@ -7,7 +7,8 @@ from markgraph.documents.types import Document
 from markgraph.errors import DocumentError, MarkError
 from markgraph.ingestion.corpora import Item
 from markgraph.ingestion.rules import Rules, path_within
-from markgraph.retrieval.types import Chunk
+from markgraph.retrieval.dense import Embedder
+from markgraph.retrieval.types import Chunk, Vectors
 from markgraph.security.permissions import Permissions
 
 
@@ -19,6 +20,8 @@ class Prepared:
     metadata: dict[str, str]
     permissions: Permissions
     chunks: tuple[Chunk, ...]
+    vectors: Vectors | None = None
+    """Those of its chunks, where the executor made them."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Prepare:
     tenant: str
     corpus: str
     """Name of the corpus; rules see paths within it."""
+    embedder: Embedder | None = None
+    """What the index will embed the chunks with, unless an executor has; None where it has no vectors."""
 
     def __call__(self, document: Document) -> Prepared:
         """Return `document` with its chunks."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markgraph.ingestion.ledger import Ledger
 from markgraph.ingestion.prepare import Prepared
-from markgraph.retrieval.types import Index
+from markgraph.retrieval.types import Index, Vectors
 from markgraph.security.permissions import Permissions
 
 
@@ -27,7 +27,8 @@ class Store:
             documents: with the fingerprint of each.
         """
         outdated = self.ledger.begin(tenant, scope, [document for document, _ in documents])
-        self.index.add([chunk for document, _ in documents for chunk in document.chunks])
+        vectors = _joined([document.vectors for document, _ in documents if document.vectors])
+        self.index.add([chunk for document, _ in documents for chunk in document.chunks], vectors)
         self.index.remove([id_ for _, id_ in outdated])
         self.ledger.finish(tenant, documents, outdated)
 
@@ -41,3 +42,10 @@ class Store:
         """Take documents out."""
         self.index.remove(self.ledger.chunks(tenant, sources))
         self.ledger.forget(tenant, sources)
+
+
+def _joined(each: Sequence[Vectors]) -> Vectors | None:
+    """Return the vectors of several documents, all made by one embedder, as one."""
+    if not each:
+        return None
+    return Vectors(each[0].embedder, {id_: vector for one in each for id_, vector in one.by_id.items()})

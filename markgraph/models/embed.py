@@ -32,6 +32,10 @@ class TransformerEmbeddings(Embeddings):
     batch_size: int = 32
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how another process makes one: of the settings. It reads the weights itself."""
+        return type(self), (self.source, self.sha256, self.max_tokens, self.batch_size)
+
     @property
     def name(self) -> str:
         """Return what an index remembers: vectors of two names don't mix."""

@@ -21,7 +21,7 @@ import numpy as np
 from markgraph.retrieval.chroma_records import permissions_in, permitted, to_chunk, to_metadata
 from markgraph.retrieval.dense import Embedder, batches, check_built_with, cosines, embed, embed_query
 from markgraph.retrieval.reach import Reach
-from markgraph.retrieval.types import Chunk, Hit, permitted_as
+from markgraph.retrieval.types import Chunk, Hit, Vectors, permitted_as
 from markgraph.security.caller import Caller, readers_of
 from markgraph.security.permissions import Permissions, may_read
 
@@ -54,16 +54,16 @@ class ChromaBase(ABC):
     def _place(self) -> str:
         """Return what errors call it."""
 
-    def add(self, chunks: Sequence[Chunk]) -> None:
+    def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:
         """Store `chunks`; one that is there already is replaced, with its permissions."""
         with self._reading():
             pass  # refuses another embedder's vectors before any are made
         for batch in batches(list({chunk.id: chunk for chunk in chunks}.values())):
-            vectors = list(embed(batch, self.embedder))
+            embedded = list(embed(batch, self.embedder, vectors))
             with self._writing() as collection:
                 collection.upsert(
                     ids=[chunk.id for chunk in batch],
-                    embeddings=vectors,
+                    embeddings=embedded,
                     documents=[chunk.text for chunk in batch],
                     metadatas=[to_metadata(chunk) for chunk in batch],
                 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from markgraph.errors import StorageError
 from markgraph.retrieval.storage import storage_errors
-from markgraph.retrieval.types import Chunk, permitted_as
+from markgraph.retrieval.types import Chunk, Vectors, permitted_as
 from markgraph.security.caller import Caller, readers_of
 from markgraph.security.permissions import Permissions, may_read
 from markgraph.text import words
@@ -64,7 +64,11 @@ class ChunkStore:
     def __post_init__(self) -> None:
         self.path = Path(self.path).expanduser()
 
-    def add(self, chunks: Sequence[Chunk]) -> None:
+    @property
+    def embedder(self) -> None:
+        """Return None: there are no vectors."""
+
+    def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:  # noqa: ARG002
         """Store `chunks`; one that is there already is replaced, with its permissions."""
         rows = [(chunk, " ".join(_indexed_words(chunk))) for chunk in chunks]
         with self._writing() as database:

@@ -7,7 +7,7 @@ import numpy as np
 from typing_extensions import Protocol, runtime_checkable  # typing's own would read the weights, in 3.11
 
 from markgraph.errors import ConfigError, StorageError
-from markgraph.retrieval.types import Chunk
+from markgraph.retrieval.types import Chunk, Vectors
 
 T = TypeVar("T")
 BATCH = 256
@@ -70,9 +70,14 @@ def embedded_text(chunk: Chunk) -> str:
     return "\n".join((*chunk.heading, chunk.text)) if chunk.heading else f"{chunk.title}\n{chunk.text}"
 
 
-def embed(chunks: Sequence[Chunk], embedder: Embedder) -> np.ndarray:
-    """Return the vectors of `chunks`, (n, d)."""
-    return np.asarray(embedder.embed_documents([embedded_text(chunk) for chunk in chunks]), np.float32)
+def embed(chunks: Sequence[Chunk], embedder: Embedder, vectors: Vectors | None = None) -> np.ndarray:
+    """Return the vectors of `chunks`, (n, d): those that `embedder` made already, and the others made now."""
+    made = dict(vectors.by_id) if vectors and vectors.embedder == embedder.name else {}
+    missing = [chunk for chunk in chunks if chunk.id not in made]
+    if missing:
+        embedded = embedder.embed_documents([embedded_text(chunk) for chunk in missing])
+        made |= zip((chunk.id for chunk in missing), embedded, strict=True)
+    return np.asarray([made[chunk.id] for chunk in chunks], np.float32)
 
 
 def embed_query(query: str, embedder: Embedder) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from markgraph.errors import StorageError
 from markgraph.retrieval.dense import Embedder, check_built_with
-from markgraph.retrieval.types import Chunk, Hit, Index
+from markgraph.retrieval.types import Chunk, Hit, Index, Vectors
 from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions
 
@@ -98,9 +98,14 @@ class SwitchableIndex:
         """Return what results call it."""
         return self.index.name
 
-    def add(self, chunks: Sequence[Chunk]) -> None:
+    @property
+    def embedder(self) -> Embedder | None:
+        """Return what made the vectors that serve now."""
+        return self._now().embedder
+
+    def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:
         """Store `chunks`; one that is there already is replaced, with its permissions."""
-        self._do(lambda index: index.add(chunks))
+        self._do(lambda index: index.add(chunks, vectors))
 
     def remove(self, ids: Sequence[str]) -> None:
         """Forget the chunks with these ids; unknown ids are ignored."""

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from markgraph.retrieval.dense import Embedder
 from markgraph.retrieval.fusion import Convex, Fusion
-from markgraph.retrieval.types import Chunk, Hit, Index, Place
+from markgraph.retrieval.types import Chunk, Hit, Index, Place, Vectors
 from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions
 
@@ -22,10 +23,15 @@ class HybridIndex:
     fusion: Fusion = field(default_factory=Convex)
     name: ClassVar[str] = "hybrid"
 
-    def add(self, chunks: Sequence[Chunk]) -> None:
+    @property
+    def embedder(self) -> Embedder | None:
+        """Return what the first part by meaning embeds with; None where there is none."""
+        return next((part.embedder for part in self.parts if part.embedder), None)
+
+    def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:
         """Store `chunks` in every part."""
         for part in self.parts:
-            part.add(chunks)
+            part.add(chunks, vectors)
 
     def remove(self, ids: Sequence[str]) -> None:
         """Forget the chunks with these ids in every part."""

@@ -17,7 +17,7 @@ from markgraph.retrieval.dense import (
 )
 from markgraph.retrieval.generations import Generation
 from markgraph.retrieval.postgres import Postgres
-from markgraph.retrieval.types import Chunk, Hit
+from markgraph.retrieval.types import Chunk, Hit, Vectors
 from markgraph.security.caller import Caller, readers_of
 from markgraph.security.permissions import Permissions, may_read
 
@@ -56,14 +56,14 @@ class PgVectorIndex:
         self._postgres = Postgres(self.conninfo, self.connections)
         self._tables = sql.Tables(self.collection, self.generation)
 
-    def add(self, chunks: Sequence[Chunk]) -> None:
+    def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:
         """Store `chunks`; one that is there already is replaced, with its permissions."""
         with self._reading():
             pass  # refuses another embedder's vectors before any are made
         for batch in batches(list({chunk.id: chunk for chunk in chunks}.values())):
-            vectors = embed(batch, self.embedder)
-            rows = [_row(chunk, vector.tolist()) for chunk, vector in zip(batch, vectors, strict=True)]
-            with self._writing(vectors.shape[1]) as connection, connection.cursor() as cursor:
+            embedded = embed(batch, self.embedder, vectors)
+            rows = [_row(chunk, vector.tolist()) for chunk, vector in zip(batch, embedded, strict=True)]
+            with self._writing(embedded.shape[1]) as connection, connection.cursor() as cursor:
                 cursor.executemany(self._sql(sql.UPSERT), rows)
 
     def remove(self, ids: Sequence[str]) -> None:

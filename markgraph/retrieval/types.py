@@ -1,13 +1,16 @@
 """What flows between chunking, indexing and retrieving."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions
+
+if TYPE_CHECKING:
+    from markgraph.retrieval.dense import Embedder
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,16 @@ class Hit:
     """What the score was fused from; empty where it wasn't."""
 
 
+@dataclass(frozen=True)
+class Vectors:
+    """Vectors of chunks that were made before an index asks for them."""
+
+    embedder: str
+    """Name of what made them; an index with another embedder does not use them."""
+    by_id: Mapping[str, Sequence[float]] = field(repr=False)
+    """By the id of the chunk, as `markgraph.retrieval.dense.embed` makes them."""
+
+
 class Index(Protocol):
     """Stores chunks and finds those that a caller may read.
 
@@ -99,8 +112,17 @@ class Index(Protocol):
     def name(self) -> str:
         """Return what results call it."""
 
-    def add(self, chunks: Sequence[Chunk]) -> None:
-        """Store `chunks`; one that is there already is replaced, with its permissions."""
+    @property
+    def embedder(self) -> "Embedder | None":
+        """Return what it embeds chunks with; None where it has no vectors."""
+
+    def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:
+        """Store `chunks`; one that is there already is replaced, with its permissions.
+
+        Args:
+            chunks: in any order.
+            vectors: those of its own embedder are used; what they lack is computed.
+        """
 
     def remove(self, ids: Sequence[str]) -> None:
         """Forget the chunks with these ids; unknown ids are ignored."""

@@ -11,7 +11,7 @@ from markgraph.documents.types import Document
 from markgraph.ingestion.corpora import Folder, Item
 from markgraph.ingestion.report import Details
 from markgraph.nodes.index_documents import IndexDocuments
-from markgraph.retrieval.types import Chunk, Index
+from markgraph.retrieval.types import Chunk, Index, Vectors
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions
@@ -57,15 +57,17 @@ def test_a_file_that_breaks_later_keeps_its_last_good_version(folder: Path, inde
 class Dying:
     """An index that dies after some chunks, like a killed process."""
 
+    embedder = None
+
     def __init__(self, inner: Index, after: int) -> None:
         self.inner, self.left = inner, after
 
-    def add(self, chunks: list[Chunk]) -> None:
+    def add(self, chunks: list[Chunk], vectors: Vectors | None = None) -> None:
         for chunk in chunks:
             if not self.left:
                 raise KeyboardInterrupt
             self.left -= 1
-            self.inner.add([chunk])
+            self.inner.add([chunk], vectors)
 
     def remove(self, ids: list[str]) -> None:
         self.inner.remove(ids)

@@ -14,7 +14,7 @@ from markgraph.graphs.ingest import build
 from markgraph.ingestion.corpora import Folder
 from markgraph.ingestion.ledger import Ledger
 from markgraph.ingestion.rules import Rules
-from markgraph.retrieval.types import Chunk
+from markgraph.retrieval.types import Chunk, Vectors
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.permissions import Permissions
 from tests.graphs.ingesting import WRITER
@@ -38,6 +38,7 @@ class Mortal:
     inner: WordsIndex
     left: int
     after: bool
+    embedder = None
 
     def _do(self, name: str, *arguments: Any) -> None:
         dies = self.left == 0
@@ -48,8 +49,8 @@ class Mortal:
         if dies:
             raise KeyboardInterrupt
 
-    def add(self, chunks: Sequence[Chunk]) -> None:
-        self._do("add", chunks)
+    def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:
+        self._do("add", chunks, vectors)
 
     def remove(self, ids: Sequence[str]) -> None:
         self._do("remove", ids)

@@ -12,7 +12,7 @@ from markgraph.ingestion.corpora import Folder, Item
 from markgraph.ingestion.ledger import Ledger
 from markgraph.ingestion.report import Details
 from markgraph.ingestion.rules import Rules
-from markgraph.retrieval.types import Chunk, Index
+from markgraph.retrieval.types import Chunk, Index, Vectors
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions
@@ -49,12 +49,14 @@ class Counted(Folder):
 class Log:
     """An index that notes the order of what is done to it, and dies where it is told to."""
 
+    embedder = None
+
     def __init__(self, inner: Index) -> None:
         self.inner, self.done, self.dies = inner, [], False
 
-    def add(self, chunks: list[Chunk]) -> None:
+    def add(self, chunks: list[Chunk], vectors: Vectors | None = None) -> None:
         self.done += [("add", chunk.source) for chunk in chunks]
-        self.inner.add(chunks)
+        self.inner.add(chunks, vectors)
 
     def remove(self, ids: list[str]) -> None:
         self.done += [("remove", id_) for id_ in ids]
