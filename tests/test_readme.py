@@ -7,6 +7,7 @@ its language, or by the class in a comment on the line above it, `<!-- test: CLA
     bash, setup     each line is `make TARGET`; the Makefile has that target
     bash, server    one command, which answers at /health until it is terminated
     bash, shell     runs in bash as it stands, without stand-ins
+    yaml, rules     a file of rules that `rules=file` takes
     python          runs; `load_graph` is given the stand-ins
     mermaid         the graph `qa`: all of its nodes, and none but its edges
     (no language)   is no program
@@ -29,16 +30,24 @@ import pytest
 
 from markgraph.build import load_graph
 from markgraph.cli import run
+from markgraph.ingestion.rules_file import read_rules
 from tests.engines.tiny import tiny_llama
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = {
     "my-documents/terms.md": "# Terms\n\nThe customer must pay an invoice within 30 days of its receipt.\n",
     "contracts/supply.md": "# Liability\n\nThe liability of the supplier is limited to 50,000 euros.\n",
+    "permissions.yaml": "default: {readers: [g:legal]}\n",
+    "decisions.jsonl": '{"_id": "1", "heading": "Costs", "body": "The supplier bears the costs."}\n',
+    "laws/one.xml": "<law><heading>Scope</heading><p>This law applies to suppliers.</p></law>",
+    "judged/corpus.jsonl": '{"_id": "d1", "text": "An invoice is due."}\n{"_id": "d2", "text": "Cats sleep."}\n',
+    "judged/queries.jsonl": '{"_id": "q1", "text": "due invoice"}\n{"_id": "q2", "text": "sleeping cats"}\n',
+    "judged/qrels.tsv": "query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t1\n",
 }
-NO_WEIGHTS = ["model=fake", "experiment=no_weights"]
-STAND_INS = {"ask": NO_WEIGHTS, "graph": NO_WEIGHTS, "serve": NO_WEIGHTS, "ingest": ["experiment=no_weights"]}
-STAND_INS |= {"search": ["experiment=no_weights"]}
+HASH = ["embedder=hash", "embedder.dimensions=64"]
+NO_WEIGHTS = ["model=fake", *HASH]
+STAND_INS = {"ask": NO_WEIGHTS, "graph": NO_WEIGHTS, "serve": NO_WEIGHTS}
+STAND_INS |= {"ingest": HASH, "search": HASH, "evaluate": HASH, "tune": HASH}
 STAND_INS |= {"doctor": ["threads=1"], "models": []}
 STAND_INS |= {"bench": ["model.engine.source=file:tiny", "model.engine.sha256=null"]}
 REFUSED = 3
@@ -75,7 +84,8 @@ def run_commands(block: Block) -> None:
     for verb, *words in commands(block, "markgraph"):
         # A scripted model calls no tool, so an agent may find nothing.
         allowed = (0, REFUSED) if "graph=agent" in words else (0,)
-        assert run([verb, *words, *STAND_INS[verb]]) in allowed, words
+        stand_ins = [] if words[:1] == ["reindex"] else STAND_INS[verb]
+        assert run([verb, *words, *stand_ins]) in allowed, words
 
 
 def run_setup(block: Block) -> None:
@@ -115,6 +125,11 @@ def run_python(block: Block) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", prelude + block.text], check=True)
 
 
+def run_rules(block: Block) -> None:
+    Path("readme_rules.yaml").write_text(block.text, "utf-8")
+    assert len(read_rules("readme_rules.yaml").rules) > 1
+
+
 def run_mermaid(block: Block) -> None:
     graph = load_graph("qa", NO_WEIGHTS).get_graph()
     edges: set[tuple[str, str]] = set()
@@ -132,6 +147,7 @@ KINDS: dict[str, Callable[[Block], None]] = {
     "bash, shell": run_shell,
     "python": run_python,
     "mermaid": run_mermaid,
+    "yaml, rules": run_rules,
     "": lambda block: None,
 }
 
@@ -140,7 +156,7 @@ KINDS: dict[str, Callable[[Block], None]] = {
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Go to a folder with the documents that the README speaks of."""
     for name, text in DOCUMENTS.items():
-        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, "utf-8")
     tiny_llama(tmp_path / "tiny")
     monkeypatch.chdir(tmp_path)
