@@ -15,20 +15,17 @@ from filelock import FileLock
 
 from markgraph.errors import StorageError
 from markgraph.retrieval.chroma_base import ChromaBase
-from markgraph.retrieval.chroma_sqlite import chunks_of, ids_after, permissions_of, permitted_ids
+from markgraph.retrieval.chroma_sqlite import chunks_of, ids_after, permitted_among, permitted_ids
 from markgraph.retrieval.dense import Embedder, check_embedder
 from markgraph.retrieval.generations import Generation
 from markgraph.retrieval.storage import storage_errors, write_whole
 from markgraph.retrieval.types import Chunk
 from markgraph.security.caller import Caller
-from markgraph.security.permissions import Permissions, may_read
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
     from chromadb.api.models.Collection import Collection
 
-KNOWN = 200_000
-"""Chunks whose permissions are kept in memory until something is written; some 200 bytes each."""
 UUID_PATTERN = "????????-????-????-????-????????????"
 _POSITION = """
     SELECT max(coalesce((SELECT max(seq_id) FROM embeddings_queue), 0),
@@ -53,8 +50,6 @@ class ChromaIndex(ChromaBase):
     """How many a search looks at before it lists what is permitted; 0 lists at once."""
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
     _opened: "Collection | None" = field(default=None, init=False, repr=False, compare=False)
-    _known: dict[str, Permissions] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _known_at: int = field(default=-1, init=False, repr=False, compare=False)
     _applied: int = field(default=-1, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -129,15 +124,7 @@ class ChromaIndex(ChromaBase):
         return self.path / "chroma.sqlite3"
 
     def _permitted_among(self, collection: "Collection", ids: list[str], caller: Caller) -> Some[str]:
-        if self._known_at != self._applied or len(self._known) > KNOWN:
-            self._known.clear()
-            self._known_at = self._applied
-        unknown = [id_ for id_ in ids if id_ not in self._known]
-        if unknown:
-            self._known |= permissions_of(self._watch, collection.id, unknown)
-        there = {id_: self._known[id_] for id_ in ids if id_ in self._known}
-        readable = {each: may_read(caller, each) for each in set(there.values())}
-        return {id_ for id_, permissions in there.items() if readable[permissions]}
+        return permitted_among(self._watch, collection.id, ids, caller)
 
     def _chunks(self, collection: "Collection", ids: list[str]) -> dict[str, Chunk]:
         return chunks_of(self._watch, collection.id, ids)
