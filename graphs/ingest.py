@@ -73,7 +73,7 @@ def build(
     add(graph, "index_documents", read)
     add(graph, "sweep", Sweep(comparison, store, details))
     if citations is not None:
-        add(graph, "link", Link(citations, index))
+        add(graph, "link", Link(citations, index, ledger))
     connect(graph)
     return graph.compile(name="ingest").with_config(recursion_limit=STEPS)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from markgraph.citations.index import relink
 from markgraph.citations.types import CitationGraph
+from markgraph.ingestion.ledger import Ledger
 from markgraph.retrieval.types import Index
 from markgraph.state import IngestState
 
@@ -13,14 +14,17 @@ from markgraph.state import IngestState
 class Link:
     """Links everything anew where the graph and the index hold different numbers of passages.
 
-    So it is after an upgrade, or where an ingestion was killed between the two.
+    So it is after an upgrade, or where an ingestion was killed between the two. The ledger is asked first:
+    to open an index of vectors takes seconds.
     """
 
     citations: CitationGraph
     index: Index
+    ledger: Ledger
 
     def __call__(self, state: IngestState) -> dict[str, Any]:  # noqa: ARG002 -- a node has a state
         """Change nothing of the state."""
-        if len(self.citations) != len(self.index):
+        linked = len(self.citations)
+        if linked != len(self.ledger) and linked != len(self.index):
             relink(self.index, self.citations)
         return {}

@@ -40,7 +40,7 @@ DOCUMENTS = {
     "permissions.yaml": "default: {readers: [g:legal]}\n",
     "decisions.jsonl": '{"_id": "1", "heading": "Costs", "body": "The supplier bears the costs."}\n',
     "laws/one.xml": "<law><heading>Scope</heading><p>This law applies to suppliers.</p></law>",
-    "judged/corpus.jsonl": '{"_id": "d1", "text": "An invoice is due."}\n{"_id": "d2", "text": "Cats sleep."}\n',
+    "judged/corpus.jsonl": '{"_id": "d1", "text": "Invoices are due."}\n{"_id": "d2", "text": "Cats"}\n',
     "judged/queries.jsonl": '{"_id": "q1", "text": "due invoice"}\n{"_id": "q2", "text": "sleeping cats"}\n',
     "judged/qrels.tsv": "query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t1\n",
 }

@@ -80,6 +80,11 @@ class Ledger:
         with self.transaction() as database:
             return [row[0] for row in database.execute(_CHUNKS, (tenant, _json(sources)))]
 
+    def __len__(self) -> int:
+        """Return how many chunks may be in the index."""
+        with self.transaction() as database:
+            return int(database.execute("SELECT count(*) FROM chunks").fetchone()[0])
+
     def begin(self, tenant: str, scope: str, documents: Sequence[Prepared]) -> list[tuple[int, str]]:
         """Note that the chunks of `documents` are about to be added; return those outdated once they are."""
         outdated: list[tuple[int, str]] = []

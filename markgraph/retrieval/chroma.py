@@ -11,15 +11,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from filelock import FileLock
 
 from markgraph.errors import StorageError
-from markgraph.retrieval.chroma_base import ChromaBase
+from markgraph.retrieval.chroma_base import ChromaBase, group_of
 from markgraph.retrieval.chroma_sqlite import chunks_of, ids_after, permitted_among, permitted_ids
-from markgraph.retrieval.dense import Embedder, check_embedder
+from markgraph.retrieval.dense import Embedder, batches, check_embedder
 from markgraph.retrieval.generations import Generation
 from markgraph.retrieval.storage import storage_errors, write_whole
 from markgraph.retrieval.types import Chunk
+from markgraph.retrieval.views import View, Views
 from markgraph.security.caller import Caller
 
 if TYPE_CHECKING:
@@ -48,9 +50,12 @@ class ChromaIndex(ChromaBase):
     """Which of the collection's vectors, where it has several; see `markgraph.retrieval.generations`."""
     neighbours: int = 4000
     """How many a search looks at before it lists what is permitted; 0 lists at once."""
+    held: int = 20_000
+    """Up to so many vectors that callers may read are held for those who ask again; 0 holds none."""
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
     _opened: "Collection | None" = field(default=None, init=False, repr=False, compare=False)
     _applied: int = field(default=-1, init=False, repr=False, compare=False)
+    _views: Views = field(default_factory=Views, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.path = Path(self.path).expanduser()
@@ -122,6 +127,20 @@ class ChromaIndex(ChromaBase):
     @property
     def _file(self) -> Path:
         return self.path / "chroma.sqlite3"
+
+    def _nearest(
+        self, collection: "Collection", vector: np.ndarray, caller: Caller, k: int
+    ) -> dict[str, float]:
+        view = self._views.get(group_of(caller), self._applied, lambda: self._view(collection, caller))
+        return view.nearest(vector, k) if view else super()._nearest(collection, vector, caller, k)
+
+    def _view(self, collection: "Collection", caller: Caller) -> View | None:
+        ids = self._permitted_ids(collection, caller)
+        if not 0 < len(ids) <= self.held:
+            return None
+        rows = [collection.get(list(batch), include=["embeddings"]) for batch in batches(ids)]
+        vectors = np.concatenate([np.asarray(each["embeddings"], np.float32) for each in rows])  # (n, d)
+        return View.of([id_ for each in rows for id_ in each["ids"]], vectors)
 
     def _permitted_among(self, collection: "Collection", ids: list[str], caller: Caller) -> Some[str]:
         return permitted_among(self._watch, collection.id, ids, caller)

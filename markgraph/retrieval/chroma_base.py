@@ -11,7 +11,7 @@ this caller. `neighbours=0` lists the permitted chunks first each time.
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection as Some
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -165,7 +165,7 @@ class ChromaBase(ABC):
         self, collection: "Collection", vector: np.ndarray, caller: Caller, k: int
     ) -> dict[str, float]:
         """Return the cosines of the `k` chunks nearest to `vector` that `caller` may read, by id."""
-        group = (caller.tenant, caller.clearance, *sorted(readers_of(caller)))
+        group = group_of(caller)
         look = self._reach.first(group, k)
         while look <= self.neighbours:
             near = _query(collection, vector, look)
@@ -247,6 +247,11 @@ class ChromaBase(ABC):
 
     def _named(self, generation: str) -> str:
         return f"{self._prefix}-{generation}" if generation else self._prefix
+
+
+def group_of(caller: Caller) -> Hashable:
+    """Return the same for callers who may read the same."""
+    return (caller.tenant, caller.clearance, *sorted(readers_of(caller)))
 
 
 def _query(

@@ -7,6 +7,7 @@ from markgraph.citations.types import DEFINITION, Node
 from markgraph.documents.types import Document, Heading
 from markgraph.ingestion.chunk import Chunker
 from markgraph.retrieval.types import Chunk
+from markgraph.security.permissions import Permissions
 
 CHUNKER = Chunker(size=120, min_size=10)
 
@@ -16,7 +17,7 @@ def article(number: str, text: str, tenant: str = "default", celex: str = "32016
     title = f"GDPR Article {number}"
     data = {"regulation": "GDPR", "article": number, "celex": celex}
     document = Document(f"eli:{celex}#{number}", text, title, (Heading(0, 1, title),), metadata=data)
-    return CHUNKER(document, tenant=tenant)
+    return CHUNKER(document, Permissions(tenant, ("public",)))
 
 
 def contract(source: str, *sections: tuple[str, str], title: str = "Agreement") -> list[Chunk]:

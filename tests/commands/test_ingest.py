@@ -19,7 +19,7 @@ def test_says_what_it_did_and_does_it_once(markgraph: Markgraph, documents: Path
     second = markgraph("ingest", str(documents), HASHED, "output=json")
     assert second.json["unchanged"] == 1
     assert second.json["added"] == second.json["changed"] == second.json["removed"] == 0
-    assert second.json["seconds"].keys() == {"authorize", "permit", "scan", "sweep"}
+    assert second.json["seconds"].keys() == {"authorize", "permit", "scan", "sweep", "link"}
 
 
 def test_a_wrong_path_names_the_nearest(markgraph: Markgraph, documents: Path) -> None:

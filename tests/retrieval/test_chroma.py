@@ -11,6 +11,7 @@ from markgraph.errors import ConfigError
 from markgraph.models.embed import HashEmbeddings
 from markgraph.retrieval.chroma import ChromaIndex
 from markgraph.retrieval.dense import Embedder
+from markgraph.security.permissions import Permissions
 from tests.retrieval.dense_suite import DenseSuite
 from tests.retrieval.index_suite import ANNA, chunk, found
 
@@ -71,3 +72,26 @@ def test_two_that_only_search_do_not_make_each_other_open_chroma_anew(tmp_path: 
     for index in (other, one, other):
         assert found(index, "payment", ANNA) == {"payment"}
     assert one._opened is opened
+
+
+def test_what_is_held_for_callers_who_ask_again_gives_the_same_and_ends_with_a_write(tmp_path: Path) -> None:
+    held, fresh = (ChromaIndex(tmp_path / "chroma", HashEmbeddings(), held=held) for held in (100, 0))
+    chunks = [chunk(f"payment {n} {'x' * n}", "g:legal", source=str(n)) for n in range(12)]
+    held.add([*chunks, chunk("payment of ben", "u:ben", source="b")])
+    for _ in range(3):
+        hits, expected = (index.search("payment 3", ANNA, 5) for index in (held, fresh))
+        assert hits[0].chunk == expected[0].chunk
+        assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in expected], abs=1e-5)
+    assert len(held.search("payment", ANNA, 50)) == 12
+    fresh.permit([chunks[0].id], Permissions(readers=("u:ben",)))  # another handle, as another process would
+    assert len(held.search("payment", ANNA, 50)) == 11
+    fresh.add([chunk("payment anew", "g:legal", source="new")])
+    for _ in range(3):
+        assert len(held.search("payment", ANNA, 50)) == 12
+
+
+def test_more_than_may_be_held_is_found_as_well(tmp_path: Path) -> None:
+    index = ChromaIndex(tmp_path / "chroma", HashEmbeddings(), held=3)
+    index.add([chunk(f"payment {n}", source=str(n)) for n in range(8)])
+    for _ in range(3):
+        assert len(index.search("payment", ANNA, 50)) == 8

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from markgraph.models.embed import HashEmbeddings
+from markgraph.retrieval.bm25s import Bm25sIndex
 from markgraph.retrieval.chroma import ChromaIndex
 from markgraph.retrieval.chroma_server import ChromaServerIndex
 from markgraph.retrieval.hybrid import HybridIndex
@@ -106,6 +107,8 @@ class PermissionsMachine(RuleBasedStateMachine):
         allowed = {id_: chunk for id_, chunk in self.stored.items() if permits(caller, chunk)}
         hits = self.handles[handle].search("payment", caller, len(self.stored) + 1)
         assert {hit.chunk.id: hit.chunk for hit in hits} == allowed
+        again = self.handles[handle].search("payment", caller, len(self.stored) + 1)
+        assert {hit.chunk.id: hit.chunk for hit in again} == allowed
         few = self.handles[handle].search("payment", caller, 2)
         assert len(few) == min(2, len(allowed))
         assert all(hit.chunk.id in allowed for hit in few)
@@ -140,6 +143,10 @@ def words(path: Path) -> Index:
     return WordsIndex(path / "words.sqlite")
 
 
+def bm25s(path: Path) -> Index:
+    return Bm25sIndex(path / "words.sqlite", tail=2)
+
+
 def hybrid(path: Path) -> Index:
     return HybridIndex([chroma(path), words(path)])
 
@@ -156,6 +163,7 @@ def pgvector(path: Path, request: pytest.FixtureRequest) -> Index:
 INDEXES: dict[str, tuple[Callable[..., Index], int]] = {
     "chroma": (chroma, 12),
     "words": (words, 30),
+    "bm25s": (bm25s, 12),
     "hybrid": (hybrid, 8),
     "chroma_server": (chroma_server, 6),
     "pgvector": (pgvector, 8),
