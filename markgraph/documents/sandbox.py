@@ -5,7 +5,7 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,7 @@ class Sandbox:
             self._all.discard(child)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _sandbox(settings: str) -> Sandbox:
     """Return the sandbox for all that has come into this process with the same settings."""
     return Sandbox(**json.loads(settings))

@@ -70,7 +70,9 @@ class RayExecutor:
                 if isinstance(outcome, MarkError):
                     raise outcome
                 if outcome.source != item.source:
-                    raise MarkError(f"Ray returned {outcome.source} where {item.source} was due. Run it again.")
+                    raise MarkError(
+                        f"Ray returned {outcome.source} where {item.source} was due. Run it again."
+                    )
                 yield outcome
             is_done = True
         finally:
@@ -132,8 +134,8 @@ class RayExecutor:
         least = 1 if embedder is None else 2
         if cpus < least:
             raise MarkError(
-                f"The Ray cluster has {cpus:g} CPUs. Expected at least {least}, for reading and for embedding. "
-                "Add some, or take executor=local."
+                f"The Ray cluster has {cpus:g} CPUs. Expected at least {least}: reading takes one, embedding "
+                "another. Add some, or take executor=local."
             )
 
 
@@ -169,7 +171,9 @@ class _Embed:
         except MarkError as error:
             return [error for _ in outcomes]
         return [
-            replace(each, vectors=Vectors(self._embedder.name, {chunk.id: next(made) for chunk in each.chunks}))
+            replace(
+                each, vectors=Vectors(self._embedder.name, {chunk.id: next(made) for chunk in each.chunks})
+            )
             if isinstance(each, Prepared)
             else each
             for each in outcomes
