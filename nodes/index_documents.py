@@ -13,6 +13,7 @@ from markgraph.errors import ConfigError
 from markgraph.ingestion.batches import ChunkBatches
 from markgraph.ingestion.compare import Comparison
 from markgraph.ingestion.executor import Executor
+from markgraph.ingestion.interrupt import check_interrupted
 from markgraph.ingestion.listing import Listing
 from markgraph.ingestion.plan import Plan
 from markgraph.ingestion.prepare import Prepare, Prepared, Unreadable
@@ -65,6 +66,7 @@ class IndexDocuments:
                 counts += self._write(read, fingerprints, tenant)
                 failures += self._pass_over([each for each in batch if isinstance(each, Unreadable)], tenant)
                 runtime.stream_writer({"read": len(batch)})
+                check_interrupted()
         return {
             **counts,
             "failed": len(failures),

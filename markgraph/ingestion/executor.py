@@ -15,7 +15,7 @@ Outcomes = Generator[Prepared | Unreadable, None, None]
 
 
 class Executor(Protocol):
-    """Takes documents through parsing and chunking, and through embedding if it likes; the index stays here."""
+    """Takes documents through parsing and chunking, and maybe embedding; the index stays with who asked."""
 
     @property
     def step_size(self) -> int:
@@ -24,10 +24,9 @@ class Executor(Protocol):
     def run(self, items: Sequence[Item], prepare: Prepare) -> Outcomes:
         """Yield what became of each item, once, in the order of `items`, however long each of them takes.
 
-        `prepare.embedder`, where there is one, may be used to give the chunks their vectors; what has none
-        is embedded by the index. Only some results wait to be taken at a time. `prepare`, `item.source` and `item.path` are plain
-        data and may cross to other processes; `item.load` may hold on to what can't. Closing the generator
-        ends the work.
+        Chunks may come with vectors of `prepare.embedder`, if there is one; the index makes the others.
+        Only some results wait to be taken at a time. `prepare` and `items` may cross to other processes.
+        Closing the generator ends the work.
 
         Raises:
             MarkError: something is wrong that is not a document's fault.

@@ -1,5 +1,6 @@
-"""Starts a Ray cluster for this process alone, or joins one: quiet, without telemetry, and closed to others."""
+"""Starts a Ray cluster for this process, or joins one: quiet, without telemetry, closed to others."""
 
+import atexit
 import logging
 import os
 import secrets
@@ -7,8 +8,10 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+import psutil
 
 from markgraph.errors import MarkError, MissingExtraError
 
@@ -18,6 +21,8 @@ _QUIET = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 _FOLDER = "/tmp"  # noqa: S108 - the paths of sockets must be short, and TMPDIR need not be
+_PATIENCE = 10
+"""Seconds within which what was killed must be gone."""
 _CRITICAL = logging.CRITICAL
 
 
@@ -40,16 +45,19 @@ class Cluster:
             return
         folder = None if address else tempfile.mkdtemp(prefix="mark-", dir=_FOLDER)
         self._leave = weakref.finalize(self, _leave, folder)
+        self._leave.atexit = False
+        atexit.register(self._leave)  # registered after Ray's own, and so called before it
         try:
             with _ray_errors(address), _no_stderr():
                 _join(address) if address else _start(folder, cpus, memory)
         except BaseException:
-            self._leave()
+            self.leave()
             raise
 
     def leave(self) -> None:
         """End the cluster if it was started here, and leave it if it was joined here."""
         if self._leave:
+            atexit.unregister(self._leave)
             self._leave()
 
 
@@ -110,9 +118,25 @@ def _job() -> Any:
 def _leave(folder: str | None) -> None:
     import ray
 
+    family = _family(folder) if folder else []
     ray.shutdown()
+    # Some would go on for a minute, until they notice that they are alone.
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(family, timeout=_PATIENCE)
     if folder:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _family(folder: str) -> list[psutil.Process]:
+    """Return the processes of the cluster that keeps its files in `folder`."""
+    family: list[psutil.Process] = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if folder in " ".join(child.cmdline()):
+                family += [child, *child.children(recursive=True)]
+    return family
 
 
 @contextmanager

@@ -134,8 +134,8 @@ class RayExecutor:
         least = 1 if embedder is None else 2
         if cpus < least:
             raise MarkError(
-                f"The Ray cluster has {cpus:g} CPUs. Expected at least {least}, for reading and for embedding. "
-                "Add some, or take executor=local."
+                f"The Ray cluster has {cpus:g} CPUs. Expected at least {least}: reading takes one, embedding "
+                "another. Add some, or take executor=local."
             )
 
 

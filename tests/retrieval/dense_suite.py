@@ -9,7 +9,7 @@ import pytest
 from markgraph.errors import StorageError
 from markgraph.models.embed import HashEmbeddings
 from markgraph.retrieval.dense import Embedder
-from markgraph.retrieval.types import Index
+from markgraph.retrieval.types import Index, Vectors
 from tests.retrieval.index_suite import ANNA, BEN, IndexSuite, chunk, found
 
 
@@ -30,6 +30,17 @@ class DenseSuite(IndexSuite):
             with pytest.raises(StorageError, match=r"built with embedder 'hash-256'.*asks for 'hash-64'"):
                 ask()
         assert found(self.make_index(tmp_path), "payment", ANNA) == {"payment"}
+
+    def test_uses_the_vectors_of_its_own_embedder_and_computes_what_they_lack(self, index: Index) -> None:
+        first, second = chunk("alpha"), chunk("beta", source="b")
+        assert index.embedder is not None
+        swapped = {first.id: HashEmbeddings().embed_query("beta")}
+        index.add([first, second], Vectors(index.embedder.name, swapped))
+        scores = {hit.chunk.text: hit.score for hit in index.search("beta", ANNA, 2)}
+        assert scores["alpha"] == pytest.approx(1, abs=1e-5)
+        assert 0 < scores["beta"] < 0.99
+        index.add([first], Vectors("another", swapped))
+        assert {hit.chunk.text: hit.score for hit in index.search("alpha", ANNA, 2)}["alpha"] > 0.5
 
     def test_the_score_is_the_cosine(self, index: Index) -> None:
         index.add([chunk("alpha beta"), chunk("alpha alpha gamma", source="b")])
