@@ -1,7 +1,7 @@
 """Measures how long a search takes among many chunks that not everybody may read.
 
     python benchmarks/search.py                          100,000 chunks of 200 groups, a caller in 10
-    python benchmarks/search.py --chunks 20000 --rows chroma,words
+    python benchmarks/search.py --chunks 20000 --rows chroma,hybrid
     python benchmarks/search.py --clustered              chunks of a group lie near each other
     python benchmarks/search.py --folder /tmp/bench      keep the indexes, and use them again
 
@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
+from markgraph.retrieval.bm25s import Bm25sIndex
 from markgraph.retrieval.chroma import ChromaIndex
 from markgraph.retrieval.hybrid import HybridIndex
 from markgraph.retrieval.pgvector import PgVectorIndex
 from markgraph.retrieval.types import Chunk, Index
-from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
 
 DIMENSIONS = 384
@@ -42,6 +42,15 @@ class Precomputed:
     clustered: bool
     name: str = "precomputed"
     _centres: np.ndarray = field(default_factory=lambda: _normal(0, (1000, DIMENSIONS)), repr=False)
+
+    @property
+    def context_tokens(self) -> int:
+        """Return as many as any text has here."""
+        return 512
+
+    def count_tokens(self, texts: list[str]) -> list[int]:
+        """Return how many words each text has."""
+        return [len(text.split()) for text in texts]
 
     def embed_query(self, text: str) -> list[float]:
         """Return a vector of length 1."""
@@ -111,15 +120,15 @@ def pgvector_rows(bench: Bench) -> dict[str, Ask]:
     return _asked(bench, "pgvector", bench.filled("pgvector", index))
 
 
-def words_rows(bench: Bench) -> dict[str, Ask]:
-    """Return the rows of the index by words."""
-    return _asked(bench, "words", bench.filled("words", WordsIndex(bench.folder / "words.sqlite")))
+def bm25s_rows(bench: Bench) -> dict[str, Ask]:
+    """Return the rows of the index by words; `search_words.py` has more of them."""
+    return _asked(bench, "bm25s", bench.filled("bm25s", Bm25sIndex(bench.folder / "words.sqlite")))
 
 
 def hybrid_rows(bench: Bench) -> dict[str, Ask]:
     """Return the rows of both together."""
     chroma = ChromaIndex(bench.folder / "chroma", bench.embedder)
-    index = HybridIndex([chroma, WordsIndex(bench.folder / "words.sqlite")])
+    index = HybridIndex([chroma, Bm25sIndex(bench.folder / "words.sqlite")])
     for part in index.parts:
         bench.filled(part.name, part)
     return _asked(bench, "hybrid", index)
@@ -128,7 +137,7 @@ def hybrid_rows(bench: Bench) -> dict[str, Ask]:
 ROWS: dict[str, Callable[[Bench], dict[str, Ask]]] = {
     "chroma": chroma_rows,
     "pgvector": pgvector_rows,
-    "words": words_rows,
+    "bm25s": bm25s_rows,
     "hybrid": hybrid_rows,
 }
 
