@@ -6,9 +6,12 @@ import os
 import secrets
 import shutil
 import tempfile
+import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import psutil
@@ -19,6 +22,8 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
+    # Ray tells stdout, which may be JSON, of each worker that died.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
 }
 _FOLDER = "/tmp"  # noqa: S108 - the paths of sockets must be short, and TMPDIR need not be
 _PATIENCE = 10
@@ -44,15 +49,16 @@ class Cluster:
         if ray.is_initialized():
             return
         folder = None if address else tempfile.mkdtemp(prefix="mark-", dir=_FOLDER)
-        self._leave = weakref.finalize(self, _leave, folder)
+        left = threading.Event()
+        self._leave = weakref.finalize(self, _leave, folder, left)
         self._leave.atexit = False
-        atexit.register(self._leave)  # registered after Ray's own, and so called before it
         try:
             with _ray_errors(address), _no_stderr():
-                _join(address) if address else _start(folder, cpus, memory)
+                _join(address) if address else _in_thread_until(left, partial(_start, folder, cpus, memory))
         except BaseException:
-            self.leave()
+            self._leave()
             raise
+        atexit.register(self._leave)  # after Ray has registered its own, and so called before that
 
     def leave(self) -> None:
         """End the cluster if it was started here, and leave it if it was joined here."""
@@ -105,6 +111,23 @@ def _start(folder: str | None, cpus: int | None, memory: int) -> None:
     )
 
 
+def _in_thread_until(left: threading.Event, start: Callable[[], None]) -> None:
+    """Do `start` in a thread that lasts until `left`: the cluster ends with the thread that started it."""
+    started: Future[None] = Future()
+
+    def keep() -> None:
+        try:
+            start()
+        except BaseException as error:  # who waits is told
+            started.set_exception(error)
+            return
+        started.set_result(None)
+        left.wait()
+
+    threading.Thread(target=keep, name="ray", daemon=True).start()
+    started.result()
+
+
 def _job() -> Any:
     """Return settings by which workers import from where this process does, and not from the working folder.
 
@@ -115,11 +138,12 @@ def _job() -> Any:
     return JobConfig(_client_job=True)
 
 
-def _leave(folder: str | None) -> None:
+def _leave(folder: str | None, left: threading.Event) -> None:
     import ray
 
     family = _family(folder) if folder else []
     ray.shutdown()
+    left.set()
     # Some would go on for a minute, until they notice that they are alone.
     for process in family:
         with suppress(psutil.NoSuchProcess):

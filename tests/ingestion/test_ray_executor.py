@@ -71,7 +71,7 @@ class Ingested(NamedTuple):
     report: dict[str, Any]
     chunks: list[Chunk]
     vectors: dict[str, list[float]]
-    hits: list[Any]
+    hits: list[list[str]]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mixed") / "documents"
     (folder / "hr").mkdir(parents=True)
     for number in range(6):
-        text = "".join(f"## Part {part}\n\n" + f"Clause c{number}p{part}. " * 60 for part in range(3))
+        text = "".join(f"## Part {part}\n\n" + f"Clause c{number}p{part}. " * 25 for part in range(3))
         (folder / f"{number}.md").write_text(f"# Contract {number}\n\nPayment is due.\n\n{text}")
     (folder / "hr" / "pay.html").write_text("<h1>Pay</h1><p>The bonus is paid in May.</p>")
     word = docx.Document()
@@ -113,7 +113,7 @@ def ingested(folder: Path, home: Path, executor: Executor, embedder: Embedder) -
         assert collection is not None
         rows = collection.get(include=["embeddings"])
     vectors = dict(zip(rows["ids"], np.asarray(rows["embeddings"]).tolist(), strict=True))
-    hits = [index.search(chunk.text, WRITER, 1) for chunk in index.scan()]
+    hits = [[hit.chunk.source for hit in index.search(chunk.text, WRITER, 1)] for chunk in index.scan()]
     return Ingested(report, index.scan(), vectors, hits)
 
 
