@@ -22,10 +22,13 @@ SCHEMA = (
     " place INT64, rank INT64)",
     "CREATE REL TABLE IF NOT EXISTS ANSWERS_TO(FROM Passage TO CitationKey, term STRING)",
 )
+TABLES = "CALL show_tables() RETURN name"
 BUFFER_POOL = 256 * 1024**2
 """Bytes of memory at most; with LadybugDB's default, most of the machine's, it opens ten times slower."""
 LARGEST = 64 * 1024**3
 """Bytes of address space set aside for the file."""
+LEFT = (".wal", ".wal.checkpoint", ".shadow")
+"""What a file's name ends in that a killed writer leaves beside it."""
 
 
 @dataclass
@@ -50,28 +53,35 @@ class LadybugGraph(CypherGraph):
             return
         with self._thread:
             with self._locked(fcntl.LOCK_SH):
-                torn = self._was_interrupted()
-                if not torn:
+                if not self._was_interrupted():
                     with self._connected(read_only=True) as connection:
-                        yield _runner(connection)
-                    return
-            with self._locked(fcntl.LOCK_EX), self._connected(read_only=False) as connection:
-                yield _runner(connection)
+                        run = self._runner(connection)
+                        if len(run(TABLES, {})) == len(SCHEMA):  # fewer where the first writer was killed
+                            yield run
+                            return
+            with self._locked(fcntl.LOCK_EX), self._prepared() as run:
+                yield run
 
     @contextmanager
     def _writing(self) -> Iterator[Run]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._thread, self._locked(fcntl.LOCK_EX), self._connected(read_only=False) as connection:
-            run = _runner(connection)
-            for statement in SCHEMA:
-                run(statement, {})
+        with self._thread, self._locked(fcntl.LOCK_EX), self._prepared() as run:
             run("BEGIN TRANSACTION", {})
             yield run
             run("COMMIT", {})  # closing without it undoes what was done
 
     def _was_interrupted(self) -> bool:
         """Tell whether a writer was killed: what it left has to be put right by somebody who may write."""
-        return any(self.path.with_name(self.path.name + end).exists() for end in (".wal", ".shadow"))
+        return any(self.path.with_name(self.path.name + end).exists() for end in LEFT)
+
+    @contextmanager
+    def _prepared(self) -> Iterator[Run]:
+        """Open it to be written to, which puts right what a killed writer left, with its tables."""
+        with self._connected(read_only=False) as connection:
+            run = self._runner(connection)
+            for statement in SCHEMA:
+                run(statement, {})
+            yield run
 
     @contextmanager
     def _locked(self, mode: int) -> Iterator[None]:
@@ -91,10 +101,7 @@ class LadybugGraph(CypherGraph):
                 self.path, read_only=read_only, buffer_pool_size=BUFFER_POOL, max_db_size=LARGEST
             )
         except RuntimeError as error:
-            raise StorageError(
-                f"Could not open the citations in {self.path}: {error}. They hold nothing that the documents "
-                "don't: delete the file and ingest again."
-            ) from error
+            raise self._refused(error) from error
         try:
             connection = ladybug.Connection(database, num_threads=1)
             try:
@@ -104,10 +111,18 @@ class LadybugGraph(CypherGraph):
         finally:
             database.close()
 
+    def _runner(self, connection: "Connection") -> Run:
+        def run(statement: str, parameters: dict[str, Any]) -> list[list[Any]]:
+            try:
+                result = connection.execute(statement, parameters)
+                return [list(row) for row in result.get_all()]  # type: ignore[union-attr]
+            except RuntimeError as error:
+                raise self._refused(error) from error
 
-def _runner(connection: "Connection") -> Run:
-    def run(statement: str, parameters: dict[str, Any]) -> list[list[Any]]:
-        result = connection.execute(statement, parameters)
-        return [list(row) for row in result.get_all()]  # type: ignore[union-attr]
+        return run
 
-    return run
+    def _refused(self, error: RuntimeError) -> StorageError:
+        return StorageError(
+            f"Could not read or write the citations in {self.path}: {str(error).rstrip('.')}. They hold "
+            "nothing that the documents don't: delete the file and ingest again."
+        )

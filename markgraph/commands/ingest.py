@@ -13,6 +13,7 @@ from tqdm import tqdm
 from markgraph.build import Graph, build_graph, make
 from markgraph.commands.checks import OUTPUTS, check_choice, check_number
 from markgraph.commands.ingest_report import print_json, print_text
+from markgraph.documents.sandbox import close_sandboxes
 from markgraph.errors import UsageError
 from markgraph.ingestion.interrupt import heeding_ctrl_c
 from markgraph.ingestion.report import Details
@@ -32,7 +33,11 @@ def run(config: DictConfig) -> int:
     caller: Caller = make(config, "auth").caller
     details: Details = make(config.graph, "details")
     with alone(Path(config.data_dir) / config.collection), heeding_ctrl_c():
-        report = _ingest(build_graph(config), caller, {"limit": config.limit, "dry_run": config.dry_run})
+        try:
+            report = _ingest(build_graph(config), caller, {"limit": config.limit, "dry_run": config.dry_run})
+        except KeyboardInterrupt:
+            close_sandboxes()
+            raise
         show = print_json if config.output == "json" else print_text
         show(report, details.of_dry_run if config.dry_run else details, dry_run=config.dry_run)
     return SOME_FAILED if report["failed"] else 0

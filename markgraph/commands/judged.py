@@ -75,6 +75,11 @@ def _bar(what: str, unit: str, total: int) -> Any:
 def _kinds(config: DictConfig) -> str:
     """Return what decides which vectors and words an index holds: its classes, and the embedder."""
     index: Any = OmegaConf.to_container(config.index)
-    parts = [part["_target_"] for part in index.get("parts", [])]
     embedder: Any = OmegaConf.to_container(config.embedder, resolve=True)
-    return f"{index['_target_']} {parts} {sorted(embedder.items(), key=str)}"
+    return f"{_classes(index)} {sorted(embedder.items(), key=str)}"
+
+
+def _classes(index: dict[str, Any]) -> list[str]:
+    """Return the class of an index, and of those within it."""
+    within = [*index.get("parts", []), *([index["index"]] if "index" in index else [])]
+    return [index["_target_"], *(name for each in within for name in _classes(each))]

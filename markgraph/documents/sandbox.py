@@ -21,6 +21,7 @@ from markgraph.models.machine import memory, processor
 
 _MIB = 2**20
 _DOCUMENT = TypeAdapter(Document)
+_SANDBOXES: "weakref.WeakSet[Sandbox]" = weakref.WeakSet()
 
 
 @dataclass(eq=False)
@@ -71,6 +72,7 @@ class Sandbox:
                 raise ConfigError(f"Sandbox has {name} {value}. Expected a number above 0.")
         self._turns = threading.Semaphore(self.workers or _room(self.memory * _MIB))
         weakref.finalize(self, _end, self._all)
+        _SANDBOXES.add(self)
 
     @property
     def options(self) -> ReadOptions:
@@ -165,6 +167,12 @@ class Sandbox:
         child.end()
         with self._lock:
             self._all.discard(child)
+
+
+def close_sandboxes() -> None:
+    """Close every sandbox of this process, which is about to end: Python waits for threads that read."""
+    for sandbox in list(_SANDBOXES):
+        sandbox.close()
 
 
 @cache

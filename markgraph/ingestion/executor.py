@@ -3,15 +3,18 @@
 import os
 from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from markgraph.errors import ConfigError
 from markgraph.ingestion.corpora import Item
+from markgraph.ingestion.interrupt import check_interrupted
 from markgraph.ingestion.prepare import Prepare, Prepared, Unreadable, prepare_item
 
 Outcomes = Generator[Prepared | Unreadable, None, None]
+LOOKS = 0.2
+"""Seconds between looks whether Ctrl-C was pressed."""
 
 
 class Executor(Protocol):
@@ -61,8 +64,15 @@ class LocalExecutor:
             for item in items:
                 waiting.append(pool.submit(prepare_item, item, prepare))
                 if len(waiting) >= workers * self.ahead:
-                    yield waiting.popleft().result()
+                    yield _outcome(waiting.popleft())
             while waiting:
-                yield waiting.popleft().result()
+                yield _outcome(waiting.popleft())
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _outcome(reading: "Future[Prepared | Unreadable]") -> Prepared | Unreadable:
+    """Wait for a document, unless Ctrl-C is pressed meanwhile."""
+    while not wait([reading], LOOKS).done:
+        check_interrupted()
+    return reading.result()

@@ -3,13 +3,14 @@
 import shutil
 import sqlite3
 import threading
+import weakref
 from collections.abc import Collection as Some
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from filelock import FileLock
@@ -33,6 +34,8 @@ _POSITION = """
     SELECT max(coalesce((SELECT max(seq_id) FROM embeddings_queue), 0),
                coalesce((SELECT max(seq_id) FROM max_seq_id), 0))
 """
+_OPENING = threading.Lock()
+"""Chroma gives whoever opens a folder what another has opened, which that one would stop."""
 
 
 @dataclass
@@ -56,6 +59,7 @@ class ChromaIndex(ChromaBase):
     _opened: "Collection | None" = field(default=None, init=False, repr=False, compare=False)
     _applied: int = field(default=-1, init=False, repr=False, compare=False)
     _views: Views = field(default_factory=Views, init=False, repr=False, compare=False)
+    _stop: "weakref.finalize[..., Self] | None" = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.path = Path(self.path).expanduser()
@@ -181,10 +185,17 @@ class ChromaIndex(ChromaBase):
         return sqlite3.connect(self._file, check_same_thread=False, timeout=30)
 
     def _client(self) -> "ClientAPI":
+        """Return a client that knows of all that was written; the one before is stopped."""
         import chromadb
         from chromadb.api.shared_system_client import SharedSystemClient
         from chromadb.config import Settings
 
-        SharedSystemClient.clear_system_cache()
+        self._opened = None
+        if self._stop:
+            self._stop()
         settings = Settings(anonymized_telemetry=False)
-        return chromadb.PersistentClient(path=str(self.path), settings=settings)
+        with _OPENING:
+            SharedSystemClient.clear_system_cache()
+            client = chromadb.PersistentClient(path=str(self.path), settings=settings)
+            self._stop = weakref.finalize(self, client._system.stop)
+        return client

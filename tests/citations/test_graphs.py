@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from markgraph.citations.cypher import CypherGraph
-from markgraph.citations.ladybug import LadybugGraph
+from markgraph.citations.ladybug import SCHEMA, LadybugGraph
 from markgraph.citations.neo4j import Neo4jGraph
 from markgraph.citations.types import CitationGraph, Mention, Node
 from markgraph.errors import StorageError, UsageError
@@ -60,7 +60,7 @@ class TestLadybugGraph(GraphSuite):
                     raise KeyboardInterrupt
                 run(then, {})
 
-        with pytest.raises(RuntimeError, match="Nothing does not exist"):
+        with pytest.raises(StorageError, match="Nothing does not exist.*ingest again"):
             delete_and("MATCH (p:Nothing) RETURN p")
         with pytest.raises(KeyboardInterrupt):
             delete_and("")
@@ -108,6 +108,41 @@ def test_a_killed_writer_leaves_one_version_and_another_goes_on(tmp_path: Path) 
         assert (len(links), len({link.text for link in links})) == (100, 1)
     graph.add([node("p0", "k")])
     assert len(graph) == 101
+
+
+DIES = """
+import os, sys
+import ladybug
+connection = ladybug.Connection(ladybug.Database(sys.argv[1], buffer_pool_size=2**28, max_db_size=2**36))
+for statement in sys.argv[2:]:
+    connection.execute(statement)
+os._exit(0)
+"""
+
+
+def run_and_die(path: Path, *statements: str) -> None:
+    """Run statements in a process that ends without closing the file."""
+    subprocess.run([sys.executable, "-c", DIES, str(path), *statements], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("tables", [0, 2, 4])
+def test_a_writer_killed_before_its_first_commit_leaves_an_empty_graph(tables: int, tmp_path: Path) -> None:
+    path = tmp_path / "citations.lbdb"
+    run_and_die(path, *SCHEMA[:tables])
+    graph = LadybugGraph(path)
+    assert graph.neighbours(["a"]) == []
+    graph.add([node("a", "k"), node("b", "", "k")])
+    assert pairs(graph, "a") == [("a", "b")]
+
+
+def test_a_writer_killed_in_a_checkpoint_does_not_keep_others_from_reading(tmp_path: Path) -> None:
+    path = tmp_path / "citations.lbdb"
+    LadybugGraph(path).add([node("a", "k")])
+    run_and_die(path, "MATCH (p:Passage) DETACH DELETE p", "CREATE (:Passage {id: 'b'})")
+    # As a checkpoint begins.
+    path.with_name("citations.lbdb.wal").rename(path.with_name("citations.lbdb.wal.checkpoint"))
+    assert len(LadybugGraph(path)) == 1
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["citations.lbdb", "citations.lbdb.lock"]
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import pytest
 
+from benchmarks.bombs import BOMBS
 from markgraph.models.embed import HashEmbeddings
 from markgraph.retrieval.chroma import ChromaIndex
 from markgraph.retrieval.types import Index
@@ -136,6 +138,26 @@ def test_ctrl_c_ends_cleanly_with_what_was_finished_kept(folder: Path, tmp_path:
     assert 10 <= before < FILES
     rest = report_of(start(folder, tmp_path / "home"))
     assert (rest["added"], rest["unchanged"]) == (FILES - before, before)
+
+
+def test_ctrl_c_does_not_wait_for_a_document_that_is_being_read(tmp_path: Path) -> None:
+    folder, home = tmp_path / "documents", tmp_path / "home"
+    folder.mkdir()
+    (folder / "endless.pdf").write_bytes(BOMBS["endless-forms.pdf"]())
+    process = start(folder, home, "index=words", "corpus.parser.memory=4096")
+
+    def reads() -> bool:
+        children = psutil.Process(process.pid).children()
+        return any(child.cpu_times().user > 2 for child in children)
+
+    wait_until(reads, process)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    out, err = process.communicate(timeout=60)
+    assert time.monotonic() - began < 10
+    assert (process.returncode, out) == (130, "")
+    assert err.endswith("markgraph: Interrupted. What was finished is kept.\n")
+    assert "Traceback" not in err
 
 
 def test_of_runs_at_once_one_works_and_the_others_wait(folder: Path, tmp_path: Path, clean: Clean) -> None:

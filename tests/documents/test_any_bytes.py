@@ -10,7 +10,7 @@ import docx
 import openpyxl
 import pptx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from markgraph.documents.docx import read_docx
@@ -85,12 +85,14 @@ def check(read, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", READERS)
+@settings(max_examples=40)
 @given(data=st.binary(max_size=300))
 def test_any_bytes_are_read_or_refused(kind: str, data: bytes) -> None:
     check(READERS[kind][0], data)
 
 
 @pytest.mark.parametrize("kind", READERS)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_any_change_to_a_good_file_is_read_or_refused(kind: str, data: st.DataObject) -> None:
     read, make = READERS[kind]
@@ -101,6 +103,7 @@ def test_any_change_to_a_good_file_is_read_or_refused(kind: str, data: st.DataOb
 
 
 @pytest.mark.parametrize("kind", ["docx", "pptx", "xlsx"])
+@settings(max_examples=40)
 @given(data=st.data())
 def test_any_change_within_a_part_of_an_archive_is_read_or_refused(kind: str, data: st.DataObject) -> None:
     read, make = READERS[kind]

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from markgraph.documents.sandbox import Sandbox
 from markgraph.graphs.ingest import build
 from markgraph.ingestion.corpora import Folder
 from markgraph.ingestion.ledger import Ledger
@@ -12,6 +13,8 @@ from markgraph.security.caller import Caller
 
 WRITER = Caller("wanda", ("reader", "writer"))
 LEGAL = Caller("anna", ("reader",), groups=("legal",))
+PARSER = Sandbox()
+"""One for all tests, since each starts processes when it first reads."""
 
 
 def ingest(
@@ -22,6 +25,6 @@ def ingest(
     **options: Any,
 ) -> dict[str, Any]:
     """Ingest `folder` as WRITER and return the report."""
-    options = {"rules": rules_for_all(readers), "corpus": Folder(folder), **options}
+    options = {"rules": rules_for_all(readers), "corpus": Folder(folder, PARSER), **options}
     graph = build(index=index, ledger=Ledger(folder.parent / "ledger.sqlite"), **options)
     return graph.invoke({"limit": None, "dry_run": dry_run}, context=WRITER)

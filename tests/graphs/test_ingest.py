@@ -21,7 +21,7 @@ from markgraph.retrieval.hybrid import HybridIndex
 from markgraph.retrieval.types import Index
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
-from tests.graphs.ingesting import LEGAL, WRITER, ingest
+from tests.graphs.ingesting import LEGAL, PARSER, WRITER, ingest
 from tests.retrieval.index_suite import found
 
 
@@ -67,7 +67,7 @@ def test_a_deleted_file_leaves_the_index(folder: Path, index: Index) -> None:
 def test_a_file_that_was_ingested_alone_leaves_with_its_folder(folder: Path, index: Index) -> None:
     ingest(folder, index)
     alone = folder / "b.md"
-    ingest(folder, index, corpus=Folder(alone), readers=("g:legal",))
+    ingest(folder, index, corpus=Folder(alone, PARSER), readers=("g:legal",))
     alone.unlink()
     assert ingest(folder, index)["removed"] == 1
     assert not any("Payment b" in text for text in found(index, "payment", LEGAL))
@@ -94,7 +94,7 @@ def test_a_part_that_was_ingested_for_fewer_stays_theirs(folder: Path, index: In
     part = folder / "hr"
     part.mkdir()
     (part / "d.md").write_text("# Pay\n\nPayment d is secret.\n")
-    ingest(folder, index, corpus=Folder(part), readers=("g:hr",))
+    ingest(folder, index, corpus=Folder(part, PARSER), readers=("g:hr",))
     report = ingest(folder, index)
     assert (report["added"], report["skipped"], report["permitted"]) == (3, 1, 0)
     assert not any("secret" in text for text in found(index, "payment", WRITER))
@@ -102,7 +102,7 @@ def test_a_part_that_was_ingested_for_fewer_stays_theirs(folder: Path, index: In
 
 def test_a_graph_is_run_again_and_again(folder: Path, index: Index) -> None:
     ledger = Ledger(folder.parent / "ledger.sqlite")
-    graph = build(corpus=Folder(folder), index=index, ledger=ledger, rules=rules_for_all(["public"]))
+    graph = build(corpus=Folder(folder, PARSER), index=index, ledger=ledger, rules=rules_for_all(["public"]))
     graph.invoke({"limit": None}, context=WRITER)
     (folder / "a.md").write_text("# Terms a\n\nPayment a is due in sixty days.\n")
     (folder / "new.md").write_text("# New\n\nPayment new is due in ten days.\n")
@@ -122,7 +122,7 @@ def test_is_loaded_by_name_too(folder: Path, index: Index) -> None:
 
 def test_denies_a_caller_who_may_not_write(folder: Path, index: Index) -> None:
     ledger = Ledger(folder.parent / "l.sqlite")
-    graph = build(corpus=Folder(folder), index=index, ledger=ledger, rules=rules_for_all(["public"]))
+    graph = build(corpus=Folder(folder, PARSER), index=index, ledger=ledger, rules=rules_for_all(["public"]))
     with pytest.raises(DeniedError, match="writer"):
         graph.invoke({"limit": None}, context=Caller("rita", ("reader",)))
     assert len(index) == 0
@@ -133,7 +133,7 @@ def test_one_step_takes_few_documents_and_a_corpus_any_number_of_steps(folder: P
         (folder / f"{number}.txt").write_text(f"Clause {number}.")
     words = WordsIndex(tmp_path / "w.sqlite")
     graph = build(
-        corpus=Folder(folder),
+        corpus=Folder(folder, PARSER),
         index=words,
         ledger=Ledger(tmp_path / "l.sqlite"),
         rules=rules_for_all(["public"]),
@@ -149,7 +149,7 @@ def test_one_step_takes_few_documents_and_a_corpus_any_number_of_steps(folder: P
 
 def test_reads_at_most_so_many_and_goes_on_with_the_next(folder: Path, index: Index) -> None:
     graph = build(
-        corpus=Folder(folder),
+        corpus=Folder(folder, PARSER),
         index=index,
         ledger=Ledger(folder.parent / "ledger.sqlite"),
         rules=rules_for_all(["public"]),

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ from markgraph.ingestion.rules import Rules
 from markgraph.retrieval.types import Chunk, Vectors
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.permissions import Permissions
-from tests.graphs.ingesting import WRITER
+from tests.graphs.ingesting import PARSER, WRITER
 
 NAMES = ("a.md", "hr/b.md", "hr/c.md", "d.txt")
 TEXTS = ("# One\n\nfirst\n", "# One\n\nfirst\n\n# Two\n\nsecond\n", "# Two\n\nsecond\n\n# Three\n\nthird\n")
@@ -60,7 +61,7 @@ class Mortal:
 
 
 def ingest(place: Path, index: Any, rules: Rules, ledger: str) -> dict[str, Any]:
-    corpus = Folder(place / "files")
+    corpus = Folder(place / "files", PARSER)
     graph = build(corpus=corpus, index=index, ledger=Ledger(place / ledger), rules=rules)
     return graph.invoke({"limit": None}, context=WRITER)
 
@@ -73,7 +74,8 @@ CHANGES = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([*TEXTS, BROKE
 RUNS = st.tuples(CHANGES, st.integers(0, 2), st.integers(0, 8), st.booleans())
 
 
-@settings(max_examples=60)
+@pytest.mark.slow
+@settings(max_examples=30)
 @given(st.lists(RUNS, min_size=1, max_size=4), st.integers(0, 2))
 def test_any_history_ends_like_a_fresh_ingestion(runs: list[Any], last: int) -> None:
     with TemporaryDirectory() as name:

@@ -16,6 +16,7 @@ from markgraph.retrieval.types import Chunk, Index, Vectors
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions
+from tests.graphs.ingesting import PARSER
 from tests.retrieval.index_suite import found
 
 WRITER = Caller("wanda", ("reader", "writer"))
@@ -29,7 +30,7 @@ class Counted(Folder):
     """A folder whose documents name their folder in their metadata; it counts how often they are loaded."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path)
+        super().__init__(path, PARSER)
         self.loads = 0
 
     def items(self) -> Iterator[Item]:
@@ -186,14 +187,14 @@ def test_a_document_that_no_rule_opens_any_more_is_nobodys(corpus: Counted, inde
 def test_a_part_that_was_ingested_by_itself_keeps_its_permissions(
     corpus: Counted, folder: Path, index: Log
 ) -> None:
-    ingest(Folder(folder), index, ALL_PUBLIC)
+    ingest(Folder(folder, PARSER), index, ALL_PUBLIC)
     ledger = Ledger(folder.parent / "ledger.sqlite")
     rules = Rules.model_validate({"default": {"readers": ["g:hr"]}})
-    part = build(corpus=Folder(folder / "hr"), index=index, ledger=ledger, rules=rules)
+    part = build(corpus=Folder(folder / "hr", PARSER), index=index, ledger=ledger, rules=rules)
     report: Any = part.invoke({"limit": None}, context=WRITER)
     assert (report["permitted"], report["unchanged"]) == (2, 2)
     assert names(index, WRITER) == {"a", "legal/d"}
-    assert ingest(Folder(folder), index, ALL_PUBLIC)["permitted"] == 0
+    assert ingest(Folder(folder, PARSER), index, ALL_PUBLIC)["permitted"] == 0
     assert names(index, WRITER) == {"a", "legal/d"}
 
 

@@ -21,7 +21,7 @@ folder, name = Path(sys.argv[1]), sys.argv[2]
 # A kill finds it in the middle of a compaction most of the time: every third write makes a new base.
 KILLED = f"""{START}
 dice = random.Random(name)
-for life in range(15):
+for life in range(8):
     pid = os.fork()
     if not pid:
         index = Bm25sIndex(folder / "words.sqlite", share=0, tail=2)
@@ -35,7 +35,7 @@ for life in range(15):
 """
 WRITER = f"""{START}
 index = Bm25sIndex(folder / "words.sqlite", share=0, tail=0)
-for n in range(30):
+for n in range(12):
     added = chunk(f"payment {{name}} {{n}}", source=f"{{name}} {{n}}")
     index.add([added])
     if n % 3 == 2:
@@ -59,9 +59,9 @@ def test_a_kill_at_any_moment_loses_nothing_and_leaves_a_sound_index(tmp_path: P
     done = set((tmp_path / "done").read_text("utf-8").splitlines())
     opened = Bm25sIndex(tmp_path / "words.sqlite", share=0, tail=2)
     texts = found(opened, "payment", ANNA, k=100_000)
-    assert len(done) > 15
+    assert len(done) > 8
     assert done <= texts
-    assert len(texts - done) <= 15, "each kill may come between a write and the note of it"
+    assert len(texts - done) <= 8, "each kill may come between a write and the note of it"
     assert len(opened) == len(texts)
     anew = Bm25sIndex(tmp_path / "anew.sqlite")
     anew.add([chunk(text, source=text.removeprefix("payment ")) for text in sorted(texts)])
@@ -79,5 +79,5 @@ def test_two_writers_and_a_reader_at_once(tmp_path: Path) -> None:
             for hit in reader.search("payment", ANNA, 5):
                 assert hit.chunk.text.startswith("payment")
     assert (one.returncode, two.returncode) == (0, 0)
-    left = {f"payment {name} {n}" for name in "ab" for n in range(30) if n % 3 != 2}
+    left = {f"payment {name} {n}" for name in "ab" for n in range(12) if n % 3 != 2}
     assert found(reader, "payment", ANNA, k=100) == left

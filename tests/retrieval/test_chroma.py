@@ -1,5 +1,6 @@
 """The embedded Chroma passes the suite, shares its files, and finds all that is permitted, however far."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,26 @@ def test_two_that_only_search_do_not_make_each_other_open_chroma_anew(tmp_path: 
     for index in (other, one, other):
         assert found(index, "payment", ANNA) == {"payment"}
     assert one._opened is opened
+
+
+def open_files() -> int:
+    gc.collect()
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts what Linux lists")
+def test_what_was_opened_before_is_closed(tmp_path: Path) -> None:
+    one, other = (ChromaIndex(tmp_path / "chroma", HashEmbeddings()) for _ in range(2))
+    one.add([chunk("payment")])
+    assert found(other, "payment", ANNA) == {"payment"}
+    before = open_files()
+    for n in range(8):
+        one.add([chunk(f"payment {n}", source=str(n))])
+        assert len(found(other, "payment", ANNA, k=50)) == n + 2
+        assert one.generations() == {"": "hash-256"}
+    assert open_files() <= before + 2
+    del one, other
+    assert open_files() < before
 
 
 def test_what_is_held_for_callers_who_ask_again_gives_the_same_and_ends_with_a_write(tmp_path: Path) -> None:

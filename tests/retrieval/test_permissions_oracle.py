@@ -165,7 +165,7 @@ INDEXES: dict[str, tuple[Callable[..., Index], int]] = {
     "words": (words, 30),
     "bm25s": (bm25s, 12),
     "hybrid": (hybrid, 8),
-    "chroma_server": (chroma_server, 6),
+    "chroma_server": (chroma_server, 3),
     "pgvector": (pgvector, 8),
 }
 """How each is opened on a folder, and how many sequences of operations it goes through."""
