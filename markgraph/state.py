@@ -14,8 +14,8 @@ GENERAL = "general"
 class Passage(TypedDict):
     """A stretch of a document that the caller may read."""
 
-    id: str
-    """Id of its chunk in the index; empty for what a tool said."""
+    ids: list[str]
+    """Ids of the chunks in the index that it was made of; none for what a tool said."""
     text: str
     source: str
     """Path or URI of the document."""

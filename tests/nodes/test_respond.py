@@ -7,7 +7,7 @@ from markgraph.state import CheckedClaim, Passage
 
 TEXT = "One is first. Two is second. Three is third."
 PASSAGE = Passage(
-    id="",
+    ids=["p"],
     text=TEXT, source="a.pdf", title="A", heading=["A", "Part"], page=4, page_breaks=[114], start=100,
     end=100 + len(TEXT), score=1.0, metadata={},
 )  # fmt: skip
