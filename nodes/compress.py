@@ -13,6 +13,9 @@ from markgraph.compression.tokens import counter_of
 from markgraph.errors import ConfigError
 from markgraph.nodes.refuse import REFUSAL
 from markgraph.state import QAState, Turn
+from markgraph.nodes.respond import place_of
+from markgraph.retrieval.types import Index
+from markgraph.security.caller import Caller, caller_of
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Compress:
             self.max_tokens - spent,
             count=count,
             embed=self.embedder.embed_documents,
-            titles=[passage["title"] for passage in state["passages"]],
+            titles=[place_of(passage) for passage in state["passages"]],
         )
         return {"recent": history.recent, "summary": history.summary, "excerpts": excerpts}
 

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from markgraph.state import GENERAL, CheckedClaim, Citation, Passage, QAState, Turn
+from markgraph.citations.follow import CITED_AS, CITED_BY
 
 _ENUMERATOR = re.compile(r"^\s*(?:\d{1,3}\.|\(?[a-z0-9]{1,3}\)|[-*•])\s+")
 """The number that a paragraph had in its source: it would read like one of ours."""
@@ -56,9 +57,13 @@ def _plain(text: str) -> str:
 
 
 def place_of(passage: Passage) -> str:
-    """Return document and section, as a person would look them up."""
+    """Return document and section, as a person would look them up, and the citation that led there."""
     sections = [section for section in passage["heading"] if section != passage["title"]]
-    return " › ".join((passage["title"], *sections))
+    place = " › ".join((passage["title"], *sections))
+    note = passage["metadata"]
+    if CITED_AS in note and CITED_BY in note:
+        place += f' (cited as "{note[CITED_AS]}" in {note[CITED_BY]})'
+    return place
 
 
 def _cite(claim: CheckedClaim, passages: list[Passage], citations: list[Citation]) -> int:
