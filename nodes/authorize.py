@@ -23,6 +23,8 @@ def fresh_turn() -> dict[str, Any]:
         "excerpts": [],
         "recent": [],
         "claims": [],
+        "summary": "",
+        "recalled": [],
         "evidence": [],
         "draft": "",
         "model": "",
