@@ -1,7 +1,7 @@
 """The agent graph: the model and its tools in a loop, with a person's word before side effects.
 
 authorize, generate, then approve and call_tools as long as the model asks; validate, and respond,
-quote, or refuse.
+quote, or refuse. What the tools found in `index` is asked for again before it is used.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,10 +43,7 @@ def build(
     quote: Callable[..., Quote] = Quote,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
 ) -> AgentGraph:
-    """Return the compiled graph. Without a checkpointer a run that needs approval cannot be resumed.
-
-    `index` is what the tools search: what they found is asked for again before it is used.
-    """
+    """Return the compiled graph. Without a checkpointer a run that needs approval cannot be resumed."""
     ask = generate(model=model, tools=tools)
     graph = StateGraph(AgentState, Caller, input_schema=Question, output_schema=Answer)
     add(graph, "authorize", authorize(begin=fresh_agent_turn))

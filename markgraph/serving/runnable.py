@@ -50,7 +50,7 @@ ASKING: ContextVar[Asking] = ContextVar("who sends the request under way")
 """Set by the door. LangServe drops a modifier's config in /batch, and a client's config must not count."""
 
 
-class Served(RunnableBinding[Any, Any]):
+class Served(RunnableBinding[Any, Any]):  # type: ignore[no-redef]  # the base has a field `kwargs`
     """Shows of what goes on within a run nothing but the model's tokens.
 
     The nodes' own inputs and outputs hold all of a thread, also what its caller may not be shown any more.
