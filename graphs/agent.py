@@ -1,7 +1,7 @@
 """The agent graph: the model and its tools in a loop, with a person's word before side effects.
 
 authorize, generate, then approve and call_tools as long as the model asks; validate, and respond,
-quote, or refuse.
+quote, or refuse. What the tools found in `index` is asked for again before it is used.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,6 +24,7 @@ from markgraph.nodes.refuse import refuse
 from markgraph.nodes.respond import respond
 from markgraph.nodes.rewrite import rewrite
 from markgraph.nodes.validate import Validate
+from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller
 from markgraph.state import AgentState, Answer, Question
 
@@ -34,6 +35,7 @@ def build(
     *,
     model: BaseChatModel,
     embedder: Embeddings,
+    index: Index,
     tools: Sequence[BaseTool],
     authorize: Callable[..., Authorize] = Authorize,
     generate: Callable[..., GenerateWithTools] = GenerateWithTools,
@@ -46,13 +48,13 @@ def build(
     graph = StateGraph(AgentState, Caller, input_schema=Question, output_schema=Answer)
     add(graph, "authorize", authorize(begin=fresh_agent_turn))
     add(graph, "rewrite", rewrite)
-    add(graph, "generate", ask)
-    add(graph, "approve", Approve(tools))
-    add(graph, "call_tools", CallTools(tools))
-    add(graph, "validate", validate(embedder=embedder))
-    add(graph, "quote", quote())
-    add(graph, "respond", respond)
-    add(graph, "refuse", refuse)
+    add(graph, "generate", ask, index)
+    add(graph, "approve", Approve(tools), index)
+    add(graph, "call_tools", CallTools(tools), index)
+    add(graph, "validate", validate(embedder=embedder), index)
+    add(graph, "quote", quote(), index)
+    add(graph, "respond", respond, index)
+    add(graph, "refuse", refuse, index)
 
     def after_generate(state: AgentState) -> str:
         return "approve" if ask.may_go_on(state) else "validate"

@@ -68,12 +68,12 @@ def build(
     if follow and citations is not None:
         add(graph, "follow", follow(citations=citations, index=index))
     if compress:
-        add(graph, "compress", compress(model=model, embedder=embedder))
-    add(graph, "generate", generate(model=model, domains=domains))
-    add(graph, "validate", validate(embedder=embedder))
-    add(graph, "quote", quote())
-    add(graph, "respond", respond)
-    add(graph, "refuse", refuse)
+        add(graph, "compress", compress(model=model, embedder=embedder, index=index), index)
+    add(graph, "generate", generate(model=model, domains=domains), index)
+    add(graph, "validate", validate(embedder=embedder), index)
+    add(graph, "quote", quote(), index)
+    add(graph, "respond", respond, index)
+    add(graph, "refuse", refuse, index)
     connect(graph, max_attempts=max_attempts)
     return graph.compile(checkpointer=checkpointer, name="qa")
 

@@ -1,5 +1,6 @@
 """Adds nodes to a graph: guarded, and with their times measured."""
 
+import asyncio
 from collections.abc import Callable
 from inspect import isfunction, signature
 from time import perf_counter
@@ -9,7 +10,8 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.graph import StateGraph
 from langgraph.runtime import get_runtime
 
-from markgraph.nodes.authorize import Authorize, check_still_allowed
+from markgraph.nodes.authorize import Authorize, check_still_allowed, check_still_readable
+from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of
 
 Update = dict[str, Any]
@@ -27,18 +29,21 @@ class Waits(Protocol):
         """Do its work without holding a thread."""
 
 
-def add(graph: StateGraph[Any, Caller, Any, Any], name: str, node: Node) -> None:
+def add(
+    graph: StateGraph[Any, Caller, Any, Any], name: str, node: Node, read_from: Index | None = None
+) -> None:
     """Add `node` under `name`; its update gets a `timings` entry in milliseconds.
 
     The node's own parameters decide what it is given: `state`, and `runtime` or `config` if it asks.
-    Every node but `Authorize` first makes sure that the caller is the one whose run this is.
+    Every node but `Authorize` first makes sure that the caller is the one whose run this is. One that uses
+    what was read from an index, given as `read_from`, makes sure that the caller may still read it, too.
     """
     call = node if isfunction(node) else type(node).__call__
     reads = get_type_hints(call)["state"]
-    graph.add_node(name, wrapped(name, node), input_schema=reads)
+    graph.add_node(name, wrapped(name, node, read_from), input_schema=reads)
 
 
-def wrapped(name: str, node: Node) -> Any:
+def wrapped(name: str, node: Node, read_from: Index | None = None) -> Any:
     """Return `node` as something that LangGraph runs, sync and async, guarded, and with its time measured."""
     asks = signature(node).parameters
 
@@ -46,6 +51,8 @@ def wrapped(name: str, node: Node) -> Any:
         runtime = get_runtime(Caller)
         if not isinstance(node, Authorize):
             check_still_allowed(state, caller_of(runtime))
+        if read_from is not None:
+            check_still_readable(state, read_from, caller_of(runtime))
         given = {"runtime": runtime, "config": config}
         return (state, *(given[name] for name in asks if name in given))
 
@@ -58,7 +65,8 @@ def wrapped(name: str, node: Node) -> Any:
 
     async def arun(state: Any, config: RunnableConfig) -> Update:
         began = perf_counter()
-        return measured(name, began, await node.acall(*arguments(state, config)))
+        given = await asyncio.to_thread(arguments, state, config)
+        return measured(name, began, await node.acall(*given))
 
     return RunnableLambda(run, arun, name=name)
 

@@ -14,8 +14,8 @@ GENERAL = "general"
 class Passage(TypedDict):
     """A stretch of a document that the caller may read."""
 
-    id: str
-    """Id of its chunk in the index; empty for what a tool said."""
+    ids: list[str]
+    """Ids of the chunks in the index that it was made of; none for what a tool said."""
     text: str
     source: str
     """Path or URI of the document."""
@@ -92,6 +92,8 @@ class Turn(TypedDict):
     answer: str
     grants: list[str]
     """What the caller might use and read then: who has lost some of it must not be shown the answer again."""
+    sources: list[str]
+    """Ids of the chunks that the answer cites: who can't read all of them now must not be shown it either."""
 
 
 class Usage(TypedDict):
@@ -158,6 +160,8 @@ class QAState(Question, Answer, Owned):
     """The newest turns that fit the model's budget, whole."""
     summary: str
     """What fits of the turns before those, in their own sentences; `history` keeps all of them."""
+    recalled: list[str]
+    """Ids of the chunks that the answers in `recent` and `summary` cite."""
     draft: str
     """What the model wrote last."""
     claims: list[CheckedClaim]

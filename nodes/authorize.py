@@ -9,8 +9,9 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.runtime import Runtime
 
 from markgraph.errors import DeniedError
+from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of, grants_of, owner_of, require_role
-from markgraph.state import Owned
+from markgraph.state import Owned, QAState
 
 
 def fresh_turn() -> dict[str, Any]:
@@ -22,6 +23,8 @@ def fresh_turn() -> dict[str, Any]:
         "passages": [],
         "excerpts": [],
         "recent": [],
+        "summary": "",
+        "recalled": [],
         "claims": [],
         "evidence": [],
         "draft": "",
@@ -74,4 +77,22 @@ def check_still_allowed(state: Owned, caller: Caller) -> None:
         raise DeniedError(
             f"This run began with permissions that {caller.subject!r} no longer has: {', '.join(lost)}. "
             "Ask the question again."
+        )
+
+
+def check_still_readable(state: QAState, index: Index, caller: Caller) -> None:
+    """Refuse to go on with a run when something that it has read is not there for its caller any more.
+
+    It may have waited for long, and the model's words may rest on what was withdrawn meanwhile: to leave
+    out a passage would not take it out of them.
+
+    Raises:
+        DeniedError: a document was changed, removed, or closed to the caller.
+    """
+    read = {id_ for passage in state.get("passages") or [] for id_ in passage["ids"]}
+    wanted = sorted(read.union(state.get("recalled") or []))
+    if wanted and len(index.get(wanted, caller)) < len(wanted):
+        raise DeniedError(
+            f"Something that this run has read was changed, removed, or closed to {caller.subject!r} "
+            "since. Ask the question again."
         )

@@ -81,7 +81,7 @@ def passages_of(message: ToolMessage) -> list[Passage]:
     text = message.text
     return [
         Passage(
-            id="",
+            ids=[],
             text=text,
             source=f"tool:{message.name}:{message.tool_call_id}",
             title=f"Tool {message.name}",

@@ -8,8 +8,8 @@ from langgraph.runtime import Runtime
 from markgraph.citations.follow import follow
 from markgraph.citations.types import CitationGraph
 from markgraph.errors import ConfigError
-from markgraph.nodes.retrieve import to_passage
-from markgraph.retrieval.types import Hit, Index
+from markgraph.nodes.retrieve import hits_of, to_passage
+from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of
 from markgraph.state import QAState
 
@@ -35,9 +35,7 @@ class Follow:
     def __call__(self, state: QAState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return the passages, those that were reached behind those that were found."""
         caller = caller_of(runtime)
-        scores = {passage["id"]: passage["score"] for passage in state["passages"]}
-        chunks = self.index.get(list(scores), caller)
-        hits = [Hit(chunk, scores[chunk.id]) for chunk in chunks]
+        hits = hits_of(state["passages"], self.index, caller)
         reached = follow(
             self.citations, self.index, hits, caller, state["standalone"], hops=self.hops, most=self.most
         )

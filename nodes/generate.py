@@ -9,6 +9,7 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMes
 from langgraph.runtime import Runtime
 
 from markgraph.engines.port import cache_scope
+from markgraph.nodes.respond import place_of
 from markgraph.nodes.route import Domain
 from markgraph.security.caller import Caller, cache_scope_of, caller_of
 from markgraph.state import GENERAL, QAState, Usage
@@ -95,5 +96,5 @@ def _sources(state: QAState) -> str:
     texts = state.get("excerpts") or [passage["text"] for passage in state["passages"]]
     titled = zip(state["passages"], texts, strict=True)
     return "\n\n".join(
-        f"[{mark}] {passage['title']}\n{text}" for mark, (passage, text) in enumerate(titled, 1) if text
+        f"[{mark}] {place_of(passage)}\n{text}" for mark, (passage, text) in enumerate(titled, 1) if text
     )

@@ -5,11 +5,11 @@ from typing import Any
 
 from langgraph.runtime import Runtime
 
-from markgraph.nodes.retrieve import to_passage
+from markgraph.nodes.retrieve import hits_of, to_passage
 from markgraph.retrieval.search import Refine
-from markgraph.retrieval.types import Chunk, Hit, Index
+from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of
-from markgraph.state import Passage, QAState
+from markgraph.state import QAState
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,3 @@ class Rerank:
         hits = hits_of(state["passages"], self.index, caller)
         refined = self.refine(hits, state["standalone"], self.index, caller, self.k)
         return {"passages": [to_passage(hit) for hit in refined]}
-
-
-def hits_of(passages: list[Passage], index: Index, caller: Caller) -> list[Hit]:
-    """Return the hits that `passages` were made from, in their order."""
-    ids = [id_of(passage, caller.tenant) for passage in passages]
-    chunks = {chunk.id: chunk for chunk in index.get(ids, caller)}
-    scored = zip(ids, passages, strict=True)
-    return [Hit(chunks[id_], passage["score"]) for id_, passage in scored if id_ in chunks]
-
-
-def id_of(passage: Passage, tenant: str) -> str:
-    """Return the id of the chunk that holds a passage."""
-    text, source, title = passage["text"], passage["source"], passage["title"]
-    return Chunk(text, source, title, passage["start"], passage["end"], tenant=tenant).id

@@ -1,8 +1,10 @@
 """Puts the checked answer together."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
+from markgraph.citations.follow import CITED_AS, CITED_BY
 from markgraph.state import GENERAL, CheckedClaim, Citation, Passage, QAState, Turn
 
 _ENUMERATOR = re.compile(r"^\s*(?:\d{1,3}\.|\(?[a-z0-9]{1,3}\)|[-*•])\s+")
@@ -24,7 +26,7 @@ def respond(state: QAState) -> dict[str, Any]:
         "refused": False,
         "citations": citations,
         "domain": state.get("domain", GENERAL),
-        "history": [turn_of(state, answer)],
+        "history": [turn_of(state, answer, state["claims"])],
     }
 
 
@@ -33,14 +35,16 @@ def changes(state: QAState) -> str:
     return f"\n\nDone: {' '.join(state['done'])}" if state["done"] else ""
 
 
-def turn_of(state: QAState, answer: str) -> Turn:
-    """Return what the thread remembers of this turn."""
+def turn_of(state: QAState, answer: str, claims: Sequence[CheckedClaim] = ()) -> Turn:
+    """Return what the thread remembers of this turn; its answer is made of `claims`."""
+    cited = {claim["support"]["passage"] for claim in claims if claim["support"]}
     return Turn(
         question=state["question"],
         standalone=state["standalone"],
         topic=state["topic"],
         answer=answer,
         grants=state["grants"],
+        sources=sorted({id_ for at in cited for id_ in state["passages"][at]["ids"]}),
     )
 
 
@@ -56,9 +60,13 @@ def _plain(text: str) -> str:
 
 
 def place_of(passage: Passage) -> str:
-    """Return document and section, as a person would look them up."""
+    """Return document and section, as a person would look them up, and the citation that led there."""
     sections = [section for section in passage["heading"] if section != passage["title"]]
-    return " › ".join((passage["title"], *sections))
+    place = " › ".join((passage["title"], *sections))
+    note = passage["metadata"]
+    if CITED_AS in note and CITED_BY in note:
+        place += f' (cited as "{note[CITED_AS]}" in {note[CITED_BY]})'
+    return place
 
 
 def _cite(claim: CheckedClaim, passages: list[Passage], citations: list[Citation]) -> int:

@@ -42,7 +42,7 @@ def to_passage(hit: Hit) -> Passage:
     """Return a hit as plain data, without its permissions."""
     chunk = hit.chunk
     return Passage(
-        id=chunk.id,
+        ids=list(hit.ids),
         text=chunk.text,
         source=chunk.source,
         title=chunk.title,
@@ -54,3 +54,9 @@ def to_passage(hit: Hit) -> Passage:
         score=round(hit.score, 4),
         metadata=chunk.metadata,
     )
+
+
+def hits_of(passages: list[Passage], index: Index, caller: Caller) -> list[Hit]:
+    """Return a hit for each chunk of `passages` that is still there for `caller`, in their order."""
+    scores = {id_: passage["score"] for passage in passages for id_ in passage["ids"]}
+    return [Hit(chunk, scores[chunk.id]) for chunk in index.get(list(scores), caller)]

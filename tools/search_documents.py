@@ -3,6 +3,7 @@
 from langchain.tools import ToolRuntime, tool
 from langchain_core.tools import BaseTool
 
+from markgraph.nodes.respond import place_of
 from markgraph.nodes.retrieve import find_passages
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of
@@ -16,7 +17,7 @@ def search_documents(index: Index, k: int = 4) -> BaseTool:
     def search(query: str, runtime: ToolRuntime[Caller]) -> tuple[str, list[Passage]]:
         """Find passages of the documents that the caller may read. `query`: what to look for, in words."""
         passages = find_passages(index, query, caller_of(runtime), k)
-        text = "\n\n".join(f"{passage['title']}\n{passage['text']}" for passage in passages)
+        text = "\n\n".join(f"{place_of(passage)}\n{passage['text']}" for passage in passages)
         return text or "Nothing was found.", passages
 
     search.metadata = {"side_effects": False}

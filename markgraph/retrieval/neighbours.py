@@ -78,7 +78,7 @@ def _merged(hits: Sequence[Hit], known: dict[str, Chunk]) -> Iterator[Hit]:
             *_alike(hit.chunk, "after", known),
         ]
         seen |= {chunk.id for chunk in run}
-        yield replace(hit, chunk=joined(run))
+        yield hit if len(run) == 1 else replace(hit, chunk=joined(run), joined=tuple(each.id for each in run))
 
 
 def _alike(chunk: Chunk, way: str, known: dict[str, Chunk]) -> Iterator[Chunk]:

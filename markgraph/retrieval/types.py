@@ -90,6 +90,13 @@ class Hit:
     score: float
     places: tuple[Place, ...] = ()
     """What the score was fused from; empty where it wasn't."""
+    joined: tuple[str, ...] = ()
+    """Ids of the chunks that its chunk was joined from; empty where that is stored as it is."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Return the ids of the stored chunks that it was made of."""
+        return self.joined or (self.chunk.id,)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from langgraph_sdk import Auth
 
 from markgraph.build import caller_from, server_overrides
 from markgraph.errors import DeniedError
+from markgraph.security.caller import cache_scope_of
 from markgraph.security.doors import LocalDoor
 
 STUDIO = "https://smith.langchain.com"
@@ -35,12 +36,14 @@ async def authenticate(scope: dict[str, Any]) -> dict[str, Any]:
     client = scope.get("client")
     try:
         caller = _DOOR.admit(client[0] if client else None, headers)
+        owner = cache_scope_of(caller)
     except DeniedError as error:
         raise Refused(status_code=401, detail=str(error)) from error
     return {
         "identity": caller.subject,
         "permissions": list(caller.roles),
         "is_authenticated": True,
+        "owner": owner,
         "tenant": caller.tenant,
         "groups": list(caller.groups),
         "clearance": caller.clearance,
@@ -55,8 +58,11 @@ async def deny(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> bool:  # n
 
 @auth.on.threads
 async def own_threads(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> dict[str, str]:
-    """Let people see and change their own threads."""
-    owner = {"owner": ctx.user.identity}
+    """Let people see and change their own threads, as long as they may read what they might read then.
+
+    The server hands out a thread's state as it was kept, and that holds passages and earlier answers.
+    """
+    owner = {"owner": ctx.user["owner"]}
     value.setdefault("metadata", {}).update(owner)
     return owner
 
@@ -80,7 +86,7 @@ async def own_runs(ctx: Auth.types.AuthContext, value: Auth.types.RunsCreate) ->
     foreign = [key for key in configurable if key not in CONFIGURABLE and not _is_the_servers(key)]
     if foreign:
         raise Refused(status_code=422, detail=f"Unknown configurable keys: {', '.join(sorted(foreign))}.")
-    owner = {"owner": ctx.user.identity}
+    owner = {"owner": ctx.user["owner"]}
     value.setdefault("metadata", {}).update(owner)
     return owner
 

@@ -8,7 +8,10 @@ from typing import Annotated, Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableGenerator
+from langchain_core.runnables.base import RunnableBinding
+from langchain_core.runnables.schema import StreamEvent
 from langchain_core.runnables.utils import AddableDict
+from langchain_core.tracers.log_stream import RunLogPatch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from markgraph.build import Graph
@@ -47,6 +50,37 @@ ASKING: ContextVar[Asking] = ContextVar("who sends the request under way")
 """Set by the door. LangServe drops a modifier's config in /batch, and a client's config must not count."""
 
 
+class Served(RunnableBinding[Any, Any]):  # type: ignore[no-redef]  # the base has a field `kwargs`
+    """Shows of what goes on within a run nothing but the model's tokens.
+
+    The nodes' own inputs and outputs hold all of a thread, also what its caller may not be shown any more.
+    """
+
+    async def astream_events(  # type: ignore[override]
+        self,
+        input: Any,  # noqa: A002 -- the base class's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[StreamEvent]:
+        """Yield the events of the run itself, and the tokens of the model."""
+        events: Any = super().astream_events(input, config, **kwargs)
+        async for event in events:
+            if not event["parent_ids"] or event["event"] == "on_chat_model_stream":
+                yield event
+
+    async def astream_log(  # type: ignore[override]
+        self,
+        input: Any,  # noqa: A002 -- the base class's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[RunLogPatch]:
+        """Yield the log of the run itself."""
+        patches: Any = super().astream_log(input, config, **kwargs)
+        async for patch in patches:
+            if own := [change for change in patch.ops if not change["path"].startswith("/logs")]:
+                yield RunLogPatch(*own)
+
+
 def served(graph: Graph) -> Runnable[Any, Any]:
     """Return `graph` as a runnable whose stream is made of pieces of one answer that add up to it.
 
@@ -77,7 +111,7 @@ def served(graph: Graph) -> Runnable[Any, Any]:
 
     # LangChain's annotation leaves out that a config is handed in to who asks for one.
     generator: Any = RunnableGenerator[Any, Any](answer, aanswer, name=graph.get_name())  # type: ignore[arg-type]
-    return generator.with_types(output_type=Answer)  # type: ignore[no-any-return]
+    return Served(bound=generator, custom_output_type=Answer)
 
 
 _TURNS: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()

@@ -10,6 +10,8 @@ from markgraph.citations.ladybug import LadybugGraph
 from markgraph.errors import ConfigError
 from markgraph.models.embed import HashEmbeddings
 from markgraph.models.fake import FakeChatModel
+from markgraph.retrieval.neighbours import Neighbours
+from markgraph.retrieval.search import Refine
 from markgraph.retrieval.types import Index
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
@@ -69,6 +71,17 @@ def test_what_a_passage_cites_is_read_too(folder: Path, services: dict[str, Any]
     assert "Thirty days" in cited["text"]
     assert cited["metadata"] == {"cited_by": "Master Agreement > 4.2 Payment", "cited_as": "Section 7.1"}
     assert cited["score"] < found["score"]
+
+
+def test_passages_with_their_neighbours_are_followed_too(folder: Path, services: dict[str, Any]) -> None:
+    between = "\n".join(f"## {n} Other\n\nClause {n} says something else.\n" for n in (5, 6))
+    (folder / "contract.md").write_text(CONTRACT.replace("## 7.1", f"{between}\n## 7.1"))
+    ingest(folder, services)
+    found, cited = passages(qa(services, rerank=Refine(1, neighbours=Neighbours(0, 1))))
+    assert "Invoices" in found["text"]
+    assert "Clause 5" in found["text"], "merged"
+    assert len(found["ids"]) == 2
+    assert "Thirty days" in cited["text"]
 
 
 @pytest.mark.parametrize("without", [{"overrides": ["graph.follow=null"]}, {"citations": None}])

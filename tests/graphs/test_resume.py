@@ -1,5 +1,7 @@
 """A run that goes on later goes on for the same person, with what they may do now."""
 
+import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,6 +61,85 @@ def test_nobody_gives_their_word_for_somebody_else(index: Index, other: Caller |
     with pytest.raises(DeniedError):
         graph.invoke(Command(resume=True), THREAD, context=other)
     assert not list(home.rglob("*.txt"))
+
+
+def withdraw(index: Index, how: str) -> None:
+    [chunk] = [chunk for chunk in index.scan() if chunk.text == LIABILITY]
+    if how == "removed":
+        index.remove([chunk.id])
+    else:
+        index.permit([chunk.id], replace(chunk.permissions, readers=("g:board",)))
+
+
+@pytest.mark.parametrize("how", ["removed", "narrowed"])
+@pytest.mark.parametrize("stage", ["generate", "validate"])
+def test_a_run_does_not_go_on_with_what_was_withdrawn(index: Index, how: str, stage: str) -> None:
+    model = FakeChatModel(responses=[f"{LIABILITY} [1]"])
+    graph = build("qa", index, model)
+    graph.invoke({"question": QUESTION}, THREAD, context=ALICE, interrupt_before=[stage])
+    withdraw(index, how)
+    with pytest.raises(DeniedError, match="Ask the question again"):
+        graph.invoke(None, THREAD, context=ALICE)
+    again = graph.invoke({"question": QUESTION}, THREAD, context=ALICE)
+    assert again["refused"] is True
+    assert "150 %" not in str(again)
+
+
+def test_a_run_does_not_go_on_with_what_was_withdrawn_where_events_are_awaited(index: Index) -> None:
+    graph = build("qa", index, FakeChatModel(responses=[f"{LIABILITY} [1]"]))
+
+    async def run() -> None:
+        await graph.ainvoke({"question": QUESTION}, THREAD, context=ALICE, interrupt_before=["generate"])
+        withdraw(index, "removed")
+        with pytest.raises(DeniedError, match="Ask the question again"):
+            await graph.ainvoke(None, THREAD, context=ALICE)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("word", [True, False])
+@pytest.mark.parametrize("how", ["removed", "narrowed"])
+def test_an_agent_that_waited_does_not_go_on_with_what_was_withdrawn(
+    index: Index, home: Any, how: str, word: bool
+) -> None:
+    search = {"tool": "search_documents", "args": {"query": QUESTION}}
+    model = FakeChatModel(responses=[search, NOTE, f"{LIABILITY} [1]"])
+    graph = build("agent", index, model)
+    graph.invoke({"question": QUESTION}, THREAD, context=ALICE)
+    withdraw(index, how)
+    with pytest.raises(DeniedError, match="Ask the question again"):
+        graph.invoke(Command(resume=word), THREAD, context=ALICE)
+    assert len(model.prompts) == 2
+    assert not list(home.rglob("*.txt"))
+
+
+@pytest.mark.parametrize("how", ["removed", "narrowed"])
+def test_a_later_turn_does_not_see_an_answer_from_what_was_withdrawn(index: Index, how: str) -> None:
+    model = FakeChatModel(responses=[f"{LIABILITY} [1]"])
+    graph = build("qa", index, model)
+    payment = "Within how many days must the customer pay an invoice?"
+    assert "150 %" in graph.invoke({"question": QUESTION}, THREAD, context=ALICE)["answer"]
+    graph.invoke({"question": payment}, THREAD, context=ALICE, interrupt_before=["generate"])
+    assert graph.get_state(THREAD).values["recent"]
+    withdraw(index, how)
+    with pytest.raises(DeniedError):  # `recent` was chosen before
+        graph.invoke(None, THREAD, context=ALICE)
+    answer = graph.invoke({"question": payment}, THREAD, context=ALICE)
+    assert not any("150 %" in message.text for message in model.prompts[-1])
+    assert "150 %" not in str(answer["answer"])
+
+
+def test_a_summary_does_not_outlive_the_stage_that_wrote_it(index: Index) -> None:
+    checkpoint, model = InMemorySaver(), FakeChatModel(responses=[f"{LIABILITY} [1]"])
+    services: Any = {"model": model, "embedder": HashEmbeddings(), "index": index, "checkpoint": checkpoint}
+    graph = load_graph("qa", ["graph.compress.max_tokens=200"], **services)
+    for _ in range(6):
+        graph.invoke({"question": QUESTION}, THREAD, context=ALICE)
+    assert "150 %" in graph.get_state(THREAD).values["summary"]
+    without = load_graph("qa", ["graph.compress=null"], **services)
+    payment = "Within how many days must the customer pay an invoice?"
+    without.invoke({"question": payment}, THREAD, context=Caller("alice", ("reader",)))
+    assert not any("150 %" in message.text for message in model.prompts[-1])
 
 
 def test_more_permissions_than_before_are_no_obstacle(index: Index) -> None:

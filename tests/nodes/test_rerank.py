@@ -89,6 +89,7 @@ def test_the_graph_has_the_stage_where_it_is_configured(index: HybridIndex, read
 
 @pytest.mark.parametrize("option", ["cross_encoder", "diverse", "neighbours", "full"])
 def test_each_option_puts_the_stage_between_retrieve_and_compress(option: str) -> None:
-    drawn = load_graph("qa", ["model=fake", "embedder=hash", f"rerank={option}"]).get_graph().draw_mermaid()
+    graph = load_graph("qa", ["model=fake", "embedder=hash", "citations=none", f"rerank={option}"])
+    drawn = graph.get_graph().draw_mermaid()
     assert "rerank --> compress" in drawn
     assert "retrieve -. &nbsp;found&nbsp; .-> rerank" in drawn

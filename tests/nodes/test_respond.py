@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from markgraph.nodes.respond import respond
+from markgraph.nodes.respond import place_of, respond
 from markgraph.state import CheckedClaim, Passage
 
 TEXT = "One is first. Two is second. Three is third."
 PASSAGE = Passage(
-    id="",
+    ids=["p"],
     text=TEXT, source="a.pdf", title="A", heading=["A", "Part"], page=4, page_breaks=[114], start=100,
     end=100 + len(TEXT), score=1.0, metadata={},
 )  # fmt: skip
@@ -42,3 +42,12 @@ def test_numbers_and_footnotes_of_the_source_do_not_read_like_marks() -> None:
 
 def test_the_title_says_in_which_section() -> None:
     assert answer(claim("One.", 0, 13))["citations"][0]["title"] == "A › Part"
+
+
+def test_the_title_says_what_led_to_a_passage() -> None:
+    cited: Any = PASSAGE | {"metadata": {"cited_by": "B > 4.2", "cited_as": "Section 7.1"}}
+    assert place_of(cited) == 'A › Part (cited as "Section 7.1" in B > 4.2)'
+
+
+def test_the_thread_remembers_which_chunks_an_answer_cites() -> None:
+    assert answer(claim("One.", 0, 13))["history"][0]["sources"] == ["p"]

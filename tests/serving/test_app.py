@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from langgraph.checkpoint.memory import InMemorySaver
 
 from markgraph.build import Graph, load_graph
 from markgraph.models.embed import HashEmbeddings
@@ -14,6 +15,7 @@ from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
 from markgraph.security.doors import LocalDoor
 from markgraph.serving.app import create_app
+from tests.graphs.conftest import LIABILITY, PAYMENT
 from tests.retrieval.index_suite import chunk
 
 # LangServe reads an attribute that pydantic has moved since.
@@ -70,6 +72,33 @@ def test_a_run_that_waits_for_a_person_gets_409(
     response = post(load_graph("agent", model=model, embedder=embedder, index=index), reader)
     assert response.status_code == 409
     assert "save_note" in response.json()["detail"]
+
+
+@pytest.mark.filterwarnings("ignore:astream_log is deprecated")  # LangServe's own call
+@pytest.mark.parametrize(
+    ("path", "shows"), [("/stream_events", "on_chat_model_stream"), ("/stream_log", "ops")]
+)
+def test_what_goes_on_within_a_run_is_not_shown(
+    index: Index, embedder: HashEmbeddings, path: str, shows: str
+) -> None:
+    index.add([chunk(PAYMENT, source="terms.md"), chunk(LIABILITY, "g:legal", source="contract.md")])
+    model = FakeChatModel(responses=[f"{LIABILITY} [1]", f"{PAYMENT} [1]"])
+    services: Any = {"model": model, "embedder": embedder, "index": index, "checkpoint": InMemorySaver()}
+    graph = load_graph("qa", **services)
+
+    def ask(question: str, path: str, *groups: str) -> str:
+        app = create_app({"qa": graph}, LocalDoor(Caller("anna", ("reader",), groups=groups)))
+        with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 5000)) as http:
+            body, headers = {"input": {"question": question}}, {"x-thread-id": "t"}
+            return http.post(f"/qa{path}", json=body, headers=headers).text
+
+    liability = "The supplier's liability under this contract is capped at how many % of the yearly fees?"
+    assert "150 %" in ask(liability, "/invoke", "legal")
+    shown = ask("Within how many days must the customer pay an invoice?", path)
+    assert shows in shown
+    assert "within 30 days" in shown
+    for withheld in ("150 %", "history", "passages", "SystemMessage"):
+        assert withheld not in shown
 
 
 @pytest.fixture
