@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from markgraph.ingestion.ledger import PAGE, Ledger
+from markgraph.ingestion.ledger import PAGE, WITHIN, Ledger
 
 _TABLES = ("listed", "pending", "gone")
 _SCHEMA = (
@@ -14,12 +14,11 @@ _SCHEMA = (
     "CREATE TEMP TABLE IF NOT EXISTS gone (run TEXT, source TEXT, PRIMARY KEY (run, source)) WITHOUT ROWID",
 )
 
-_MISSING = """
-    SELECT source FROM documents WHERE tenant = :tenant AND source > :after
-        AND (scope = :scope OR substr(source, 1, length(:scope) + 1) = :scope || '/')
+_MISSING = f"""
+    SELECT source FROM documents WHERE tenant = :tenant AND source > :after AND {WITHIN}
         AND NOT EXISTS (SELECT 1 FROM listed WHERE run = :run AND listed.source = documents.source)
     ORDER BY source LIMIT :page
-"""
+"""  # noqa: S608
 
 
 @dataclass(frozen=True)
