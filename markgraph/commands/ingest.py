@@ -31,7 +31,7 @@ def run(config: DictConfig) -> int:
         raise UsageError("Say what to ingest: markgraph ingest FOLDER, or markgraph ingest corpus=eu_law")
     caller: Caller = make(config, "auth").caller
     details: Details = make(config.graph, "details")
-    with alone(Path(config.data_dir) / config.collection), heeding_ctrl_c():
+    with alone(Path(config.data_dir).expanduser() / config.collection), heeding_ctrl_c():
         report = _ingest(build_graph(config), caller, {"limit": config.limit, "dry_run": config.dry_run})
         show = print_json if config.output == "json" else print_text
         show(report, details.of_dry_run if config.dry_run else details, dry_run=config.dry_run)

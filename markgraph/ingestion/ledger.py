@@ -178,7 +178,9 @@ _CHUNKS = """
 # Who ingests a part without changing who reads it, does not take it out of the whole; and the whole does not
 # take back a part that was ingested by itself.
 _IS_BELOW = "substr(?3, 1, length(rtrim(scope, '/')) + 1) = rtrim(scope, '/') || '/'"
-_SCOPE = "CASE WHEN substr(scope, 1, length(rtrim(?3, '/')) + 1) = rtrim(?3, '/') || '/' THEN scope ELSE ?3 END"
+_SCOPE = (
+    "CASE WHEN substr(scope, 1, length(rtrim(?3, '/')) + 1) = rtrim(?3, '/') || '/' THEN scope ELSE ?3 END"
+)
 _BEGIN = f"""
     INSERT INTO documents (tenant, source, scope, metadata) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT (tenant, source) DO UPDATE SET

@@ -1,11 +1,16 @@
 """A part of a corpus that is ingested by itself: narrowing reaches it, and nothing opens it by the way."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from markgraph.ingestion.corpora import Folder
+from markgraph.errors import UsageError
+from markgraph.graphs.ingest import build
+from markgraph.ingestion.corpora import Folder, Item
+from markgraph.ingestion.ledger import Ledger
+from markgraph.ingestion.plan import TABLES
 from markgraph.ingestion.rules import rules_for_all
 from markgraph.retrieval.types import Index
 from markgraph.retrieval.words import WordsIndex
@@ -76,7 +81,7 @@ def test_a_part_for_others_is_narrowed_but_never_opened_with_the_whole(folder: P
 class DiesAfterNothing(WordsIndex):
     """Dies before anything is narrowed."""
 
-    def permit(self, ids: Any, permissions: Permissions) -> None:  # noqa: ARG002
+    def permit(self, ids: Any, permissions: Permissions) -> None:
         raise KeyboardInterrupt
 
 
@@ -93,3 +98,22 @@ def test_a_part_whose_own_narrowing_died_is_closed_until_that_is_run_again(
     ingest_a(folder, index, ("g:hr",))
     assert "a" in names(index, HR)
     assert "a" not in names(index, WRITER)
+
+
+class Failing(Folder):
+    """A folder that can't be listed to its end."""
+
+    def items(self) -> Iterator[Item]:
+        yield from super().items()
+        raise UsageError("Cannot list the rest.")
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_run_that_fails_leaves_nothing_of_its_plan(folder: Path, index: Index, dry_run: bool) -> None:
+    ledger = Ledger(folder.parent / "ledger.sqlite")
+    graph = build(corpus=Failing(folder), index=index, ledger=ledger, rules=rules_for_all(["public"]))
+    with pytest.raises(UsageError):
+        graph.invoke({"limit": None, "dry_run": dry_run}, context=WRITER)
+    with ledger.transaction() as database:
+        counts = [database.execute(f"SELECT count(*) FROM {each}").fetchone() for each in TABLES]
+    assert counts == [(0,)] * 3
