@@ -59,7 +59,8 @@ class IndexDocuments:
         prepare = Prepare(self.chunker, rules, tenant, corpus, self.store.index.embedder)
         counts: Counter[str] = Counter()
         failures: list[Failure] = []
-        with closing(self.executor.run([item for item, _ in taken.values()], prepare)) as outcomes:
+        items = [item for item, _ in taken.values()]
+        with plan.given_up_on_error(), closing(self.executor.run(items, prepare)) as outcomes:
             stream = ChunkBatches(outcomes, self.batch_size)
             for batch in stream:
                 read = [each for each in batch if isinstance(each, Prepared)]

@@ -67,6 +67,6 @@ class Permit:
         """Yield the documents whose permissions are to change, as long as they have not been changed."""
         for known in self.comparison.ledger.within(tenant, self.comparison.corpus.name):
             new = self.comparison.permissions(known, tenant)
-            if known.permissions != new and not self.comparison.is_kept(known, tenant):
+            if known.permissions != new:
                 narrows = known.permissions is None or takes_away(known.permissions, new)
                 yield Change(known.source, new, narrows)

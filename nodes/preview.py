@@ -50,15 +50,18 @@ class Preview:
 
     def _rows(self, tenant: str) -> Iterator[Row]:
         plan = Plan(self.comparison.ledger, uuid4().hex)
-        for each in self.comparison.documents(plan, tenant):
-            if each.what in ("kept", "repeated"):
-                yield from rows_of([each])
-            else:
-                yield self._row(each, tenant)
-        for gone in plan.missing(tenant, self.comparison.corpus.name):
-            yield from (row("removed", source) for source in gone)
-        yield from map(row_of_skipped, self.comparison.corpus.skipped())
-        plan.close()
+        plan.open()
+        try:
+            for each in self.comparison.documents(plan, tenant):
+                if each.what in ("kept", "repeated"):
+                    yield from rows_of([each])
+                else:
+                    yield self._row(each, tenant)
+            for gone in plan.missing(tenant, self.comparison.corpus.name):
+                yield from (row("removed", source) for source in gone)
+            yield from map(row_of_skipped, self.comparison.corpus.skipped())
+        finally:
+            plan.close()
 
     def _row(self, each: Compared, tenant: str) -> Row:
         """Return what would become of a document, and who would read it."""

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from uuid import uuid4
 
@@ -35,19 +36,20 @@ class Scan:
         counts: Counter[str] = Counter()
         failures: list[Failure] = []
         left = state.get("limit")
-        for page in batches(self.comparison.documents(plan, tenant), PAGE):
-            counts.update(each.what for each in page)
-            reads = {each.item.source: each.fingerprint for each in page if each.what in ("added", "changed")}
-            reads = dict(list(reads.items())[:left])
-            left = None if left is None else left - len(reads)
-            plan.will_read(reads)
-            counts["pending"] += len(reads)
-            failures += map(failure_of, (each for each in page if each.what == "repeated"))
-            self.details.add(rows_of(page))
-            del failures[FAILURES:]
-            runtime.stream_writer({"listed": len(page)})
-        for gone in plan.missing(tenant, self.comparison.corpus.name):
-            plan.will_remove(gone)
+        with plan.given_up_on_error():
+            for page in batches(self.comparison.documents(plan, tenant), PAGE):
+                counts.update(each.what for each in page)
+                reads = to_be_read(page, left)
+                left = None if left is None else left - len(reads)
+                plan.will_read(reads)
+                counts["pending"] += len(reads)
+                failures += map(failure_of, (each for each in page if each.what == "repeated"))
+                self.details.add(rows_of(page))
+                del failures[FAILURES:]
+                runtime.stream_writer({"listed": len(page)})
+            for gone in plan.missing(tenant, self.comparison.corpus.name):
+                plan.will_remove(gone)
+            skipped = counts["kept"] + self._skip()
         return {
             "run": plan.run,
             "pending": counts["pending"],
@@ -55,7 +57,7 @@ class Scan:
             "unchanged": counts["unchanged"],
             "failed": counts["repeated"],
             "failures": failures,
-            "skipped": counts["kept"] + self._skip(),
+            "skipped": skipped,
         }
 
     def _skip(self) -> int:
@@ -65,6 +67,12 @@ class Scan:
             self.details.add(map(row_of_skipped, page))
             skipped += len(page)
         return skipped
+
+
+def to_be_read(page: Iterable[Compared], most: int | None) -> dict[str, str]:
+    """Return the fingerprints of those that are new or changed, by source; None is no limit."""
+    read = (each for each in page if each.what in ("added", "changed"))
+    return {each.item.source: each.fingerprint for each in islice(read, most)}
 
 
 def failure_of(repeated: Compared) -> Failure:
@@ -85,4 +93,4 @@ def rows_of(page: Iterable[Compared]) -> Iterator[Row]:
 
 def row_of_skipped(source: str) -> Row:
     """Return the details of a file that is no document."""
-    return row("skipped", source, reason="of a kind that is not read")
+    return row("skipped", source, reason="a link, or of a kind that is not read")

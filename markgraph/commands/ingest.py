@@ -32,7 +32,7 @@ def run(config: DictConfig) -> int:
         raise UsageError("Say what to ingest: markgraph ingest FOLDER, or markgraph ingest corpus=eu_law")
     caller: Caller = make(config, "auth").caller
     details: Details = make(config.graph, "details")
-    with alone(Path(config.data_dir) / config.collection), heeding_ctrl_c():
+    with alone(Path(config.data_dir).expanduser() / config.collection), heeding_ctrl_c():
         try:
             report = _ingest(build_graph(config), caller, {"limit": config.limit, "dry_run": config.dry_run})
         except KeyboardInterrupt:

@@ -33,7 +33,7 @@ def run(config: DictConfig) -> int:
             "Only an index of vectors has an embedder: index=dense, index=chroma_server, or index=pgvector. "
             "index=dense is the part of a hybrid collection that searches by meaning."
         )
-    folder = Path(config.data_dir) / config.collection
+    folder = Path(config.data_dir).expanduser() / config.collection
     option = HydraConfig.get().runtime.choices["embedder"]
     settings = changed_settings(config, option)
     with storage_errors(folder):

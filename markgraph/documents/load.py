@@ -54,6 +54,10 @@ SUFFIXES = tuple(sorted([*_READERS, *_READERS_WITH_OPTIONS, ".eml", ".xml"]))
 """What `load` reads, in lower case and with the dot; a file's own suffix may be in capitals."""
 
 
+# A pipe that nobody writes to would block for ever; a link may lead to what others may read.
+_READING = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
 def takes_options(suffix: str) -> bool:
     """Tell whether `ReadOptions` decide what is read from a file with this suffix."""
     return suffix.lower() not in _READERS
@@ -85,8 +89,7 @@ def read_bytes(path: Path, source: str, most: int = 2**30) -> bytes:
             f"Expected one of: {', '.join(SUFFIXES)}. Convert it, or leave it out."
         )
     try:
-        # A pipe that nobody writes to would block for ever.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(os.open(path, _READING), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise DocumentError(

@@ -11,7 +11,7 @@ from markgraph.ingestion.corpora import Corpus, Item
 from markgraph.ingestion.hashes import fingerprints
 from markgraph.ingestion.ledger import PAGE, Known, Ledger
 from markgraph.ingestion.plan import Plan
-from markgraph.ingestion.rules import Rules, path_within
+from markgraph.ingestion.rules import Rules, path_within, takes_away
 from markgraph.security.permissions import Permissions
 
 
@@ -38,13 +38,24 @@ class Comparison:
     """Whatever else decides what is stored: a document is read again when it changes."""
 
     def permissions(self, known: Known, tenant: str) -> Permissions:
-        """Return who may read a document by today's rules, without reading it."""
-        return self.rules.permissions(path_within(self.corpus.name, known.source), known.metadata, tenant)
+        """Return who may read a document from now on, without reading it."""
+        if not self.is_kept(known, tenant):
+            return self._ruled(known, tenant)
+        # A run died in it, and for whom it was to be is not known: nobody, until that is run again.
+        return known.permissions or Permissions(tenant)
 
     def is_kept(self, known: Known, tenant: str) -> bool:
-        """Tell whether a part of this corpus was ingested by itself, for other readers: it stays theirs."""
-        within = known.scope.startswith(f"{self.corpus.name}/")
-        return within and known.permissions != self.permissions(known, tenant)
+        """Tell whether a part of this corpus was ingested by itself, and the rules would open it to others.
+
+        It stays theirs; what only takes something away reaches it.
+        """
+        if not known.scope.startswith(f"{self.corpus.name.rstrip('/')}/"):
+            return False
+        return known.permissions is None or takes_away(self._ruled(known, tenant), known.permissions)
+
+    def _ruled(self, known: Known, tenant: str) -> Permissions:
+        """Return who may read a document by today's rules."""
+        return self.rules.permissions(path_within(self.corpus.name, known.source), known.metadata, tenant)
 
     def documents(self, plan: Plan, tenant: str) -> Iterator[Compared]:
         """Yield the documents of the corpus in its order.

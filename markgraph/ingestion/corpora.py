@@ -12,13 +12,13 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import quote
 
 from markgraph.documents.load import SUFFIXES
 from markgraph.documents.sandbox import Sandbox
 from markgraph.documents.text import clean
 from markgraph.documents.types import Document, Heading
 from markgraph.errors import DocumentError, EmptyCorpusError, UsageError
+from markgraph.ingestion.names import name_of
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Parser(Protocol):
 class Folder:
     """The files under a folder, or one file, read in child processes unless another `parser` is given.
 
-    Hidden files and folders are passed over. Links to folders are not followed (what lies inside is listed
-    anyway), nor are links to files that lie outside.
+    Hidden files and folders are passed over, and links are not followed: what lies inside is listed anyway,
+    and would be open to whoever may read where the link lies. A link that is itself named stands for its file.
     """
 
     def __init__(
@@ -82,13 +82,14 @@ class Folder:
     ) -> None:
         self._parser: Parser = parser or Sandbox()
         self._suffixes = tuple(suffixes)
-        self._root = Path(os.path.abspath(Path(path or os.devnull).expanduser()))
+        root = Path(os.path.abspath(Path(path or os.devnull).expanduser()))
+        self._root = Path(os.path.realpath(root)) if root.is_file() else root
         self._is_named = path is not None
 
     @property
     def name(self) -> str:
-        """Return the absolute path."""
-        return self._root.as_posix()
+        """Return the absolute path, as sources begin with it."""
+        return name_of(self._root.as_posix())
 
     def items(self) -> Iterator[Item]:
         """List the files that `load` can read, in the order of their paths, as they are found.
@@ -101,22 +102,19 @@ class Folder:
         return (self._item(Path(path)) for path in self._files() if self._is_read(path))
 
     def skipped(self) -> Iterator[str]:
-        """List the files left out: their suffix is not supported, or they are links that lead outside.
+        """List the files left out: their suffix is not supported, or they are links.
 
         Raises:
             UsageError: when the path does not exist, or a folder cannot be listed.
         """
-        return (_name(Path(path)) for path in self._files() if not self._is_read(path))
+        return (name_of(path) for path in self._files() if not self._is_read(path))
 
     def _is_read(self, path: str) -> bool:
         suffix = os.path.splitext(path)[1].lower()
-        return suffix in self._suffixes and (not os.path.islink(path) or self._lies_within(path))
-
-    def _lies_within(self, link: str) -> bool:
-        return Path(os.path.realpath(link)).is_relative_to(os.path.realpath(self._root))
+        return suffix in self._suffixes and not os.path.islink(path)
 
     def _item(self, path: Path) -> Item:
-        source = _name(path)
+        source = name_of(path.as_posix())
         settings = self._parser.settings(path.suffix)
         return Item(source, "", partial(self._parser.read, path, source), path, settings)
 
@@ -243,12 +241,6 @@ def _walk(folder: str) -> Iterator[str]:
         # A pipe or a device would block the reader; a link that leads nowhere is kept, as an unreadable file.
         elif entry.is_file() or not os.path.exists(entry.path):
             yield entry.path
-
-
-def _name(path: Path) -> str:
-    """Return the path as text; one whose bytes are no text is written with percent signs."""
-    name = path.as_posix()
-    return name if name.isprintable() else quote(os.fsencode(path), safe="/ ")
 
 
 def _nearest(path: Path) -> str:

@@ -195,6 +195,8 @@ class JsonLines:
             raise self._lacks(record, line, "id", self._fields.id or ("_id", "id"))
         if len(id_) > _LONGEST_ID:
             raise self._unread(line, f"its id has {len(id_)} characters. Expected at most {_LONGEST_ID}")
+        if not {".", ".."}.isdisjoint(id_.split("/")):
+            raise self._unread(line, f"its id, {id_!r}, leads through . or .., where no rule can follow")
         return id_
 
     def _texts(

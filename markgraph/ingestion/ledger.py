@@ -16,6 +16,9 @@ from markgraph.security.permissions import Permissions
 
 PAGE = 1000
 """How many documents are read at a time."""
+WITHIN = """(source = :scope OR scope = :scope
+    OR substr(source, 1, length(rtrim(:scope, '/')) + 1) = rtrim(:scope, '/') || '/')"""
+"""What a corpus of the name `:scope` holds, in SQL: itself, what was ingested as it, what lies below it."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Ledger:
             return {row[0]: _known(tenant, *row) for row in rows}
 
     def within(self, tenant: str, scope: str) -> Iterator[Known]:
-        """Yield the documents that were ingested under `scope` or lie in that folder, finished or not.
+        """Yield the documents that were ingested under `scope`, are it, or lie in it, finished or not.
 
         They come in the order of their sources, and may be changed meanwhile.
         """
@@ -90,7 +93,8 @@ class Ledger:
         outdated: list[tuple[int, str]] = []
         with self.transaction() as database:
             for document in documents:
-                row = (tenant, document.source, scope, json.dumps(document.metadata))
+                columns = _columns(document.permissions)
+                row = (tenant, document.source, scope, json.dumps(document.metadata), *columns)
                 ((number,),) = database.execute(_BEGIN, row).fetchall()
                 ids = {chunk.id for chunk in document.chunks}
                 known = database.execute("SELECT document, id FROM chunks WHERE document = ?", (number,))
@@ -159,34 +163,39 @@ _THESE = """
     SELECT source, scope, readers, classification, metadata, fingerprint FROM documents
     WHERE tenant = ? AND source IN (SELECT value FROM json_each(?))
 """
-_WITHIN = """
+_WITHIN = f"""
     SELECT source, scope, readers, classification, metadata, fingerprint FROM documents
-    WHERE tenant = :tenant AND source > :after
-        AND (scope = :scope OR substr(source, 1, length(:scope) + 1) = :scope || '/')
+    WHERE tenant = :tenant AND source > :after AND {WITHIN}
     ORDER BY source LIMIT :page
-"""
-_UNREADABLE = """
-    SELECT count(*) FROM documents WHERE tenant = :tenant AND readers = '[]'
-        AND (scope = :scope OR substr(source, 1, length(:scope) + 1) = :scope || '/')
-"""
+"""  # noqa: S608
+_UNREADABLE = f"""
+    SELECT count(*) FROM documents WHERE tenant = :tenant AND readers = '[]' AND {WITHIN}
+"""  # noqa: S608
 _CHUNKS = """
     SELECT chunks.id FROM documents JOIN chunks ON document = documents.id
     WHERE tenant = ? AND source IN (SELECT value FROM json_each(?))
 """
-_BEGIN = """
-    INSERT INTO documents (tenant, source, scope, metadata) VALUES (?, ?, ?, ?)
+# Who ingests a part without changing who reads it, does not take it out of the whole; and the whole does not
+# take back a part that was ingested by itself.
+_IS_BELOW = "substr(?3, 1, length(rtrim(scope, '/')) + 1) = rtrim(scope, '/') || '/'"
+_SCOPE = (
+    "CASE WHEN substr(scope, 1, length(rtrim(?3, '/')) + 1) = rtrim(?3, '/') || '/' THEN scope ELSE ?3 END"
+)
+_BEGIN = f"""
+    INSERT INTO documents (tenant, source, scope, metadata) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT (tenant, source) DO UPDATE SET
-        scope = excluded.scope, metadata = excluded.metadata, readers = NULL, classification = NULL,
+        scope = CASE WHEN (readers, classification) = (?5, ?6) AND {_IS_BELOW} THEN scope ELSE {_SCOPE} END,
+        metadata = excluded.metadata, readers = NULL, classification = NULL,
         fingerprint = CASE WHEN fingerprint IS NULL THEN NULL ELSE '' END
     RETURNING id
-"""
+"""  # noqa: S608
 _FINISH = """
     UPDATE documents SET readers = ?, classification = ?, fingerprint = ? WHERE tenant = ? AND source = ?
 """
-_PERMIT = """
-    UPDATE documents SET readers = ?, classification = ?, scope = ?
-    WHERE tenant = ? AND source IN (SELECT value FROM json_each(?))
-"""
+_PERMIT = f"""
+    UPDATE documents SET readers = ?1, classification = ?2, scope = {_SCOPE}
+    WHERE tenant = ?4 AND source IN (SELECT value FROM json_each(?5))
+"""  # noqa: S608
 _FORGET = (
     """DELETE FROM chunks WHERE document IN (SELECT id FROM documents
         WHERE tenant = ? AND source IN (SELECT value FROM json_each(?)))""",

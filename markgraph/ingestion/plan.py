@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
-from markgraph.ingestion.ledger import PAGE, Ledger
+from markgraph.ingestion.ledger import PAGE, WITHIN, Ledger
 
-_TABLES = ("listed", "pending", "gone")
+TABLES = ("listed", "pending", "gone")
 _SCHEMA = (
     "CREATE TEMP TABLE IF NOT EXISTS listed (run TEXT, source TEXT, PRIMARY KEY (run, source)) WITHOUT ROWID",
     "CREATE TEMP TABLE IF NOT EXISTS pending (run TEXT, source TEXT, fingerprint TEXT,"
@@ -14,12 +16,11 @@ _SCHEMA = (
     "CREATE TEMP TABLE IF NOT EXISTS gone (run TEXT, source TEXT, PRIMARY KEY (run, source)) WITHOUT ROWID",
 )
 
-_MISSING = """
-    SELECT source FROM documents WHERE tenant = :tenant AND source > :after
-        AND (scope = :scope OR substr(source, 1, length(:scope) + 1) = :scope || '/')
+_MISSING = f"""
+    SELECT source FROM documents WHERE tenant = :tenant AND source > :after AND {WITHIN}
         AND NOT EXISTS (SELECT 1 FROM listed WHERE run = :run AND listed.source = documents.source)
     ORDER BY source LIMIT :page
-"""
+"""  # noqa: S608
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,18 @@ class Plan:
             if sources:
                 yield sources
 
+    @contextmanager
+    def given_up_on_error(self) -> Iterator[Self]:
+        """Forget the run when what is done within fails."""
+        self.open()
+        try:
+            yield self
+        except BaseException:
+            self.close()
+            raise
+
     def close(self) -> None:
         """Forget the run."""
         with self.ledger.transaction() as database:
-            for table in _TABLES:
+            for table in TABLES:
                 database.execute(f"DELETE FROM {table} WHERE run = ?", (self.run,))  # noqa: S608

@@ -21,12 +21,16 @@ class Details:
     path: Path | None = None
     """None keeps nothing."""
 
+    def __post_init__(self) -> None:
+        if self.path is not None:
+            object.__setattr__(self, "path", Path(self.path).expanduser())
+
     @property
     def of_dry_run(self) -> "Details":
         """Return where a dry run puts its own: what the last run did stays on record."""
         if self.path is None:
             return self
-        path = Path(self.path)
+        path = self.path
         return Details(path.with_name(f"{path.stem}.dry_run{path.suffix}"))
 
     def begin(self) -> None:
@@ -39,14 +43,14 @@ class Details:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield what was noted, in that order."""
-        if self.path is not None and Path(self.path).exists():
-            with Path(self.path).open(encoding="utf-8") as lines:
+        if self.path is not None and self.path.exists():
+            with self.path.open(encoding="utf-8") as lines:
                 yield from map(json.loads, lines)
 
     def _write(self, rows: Iterable[Row], mode: int) -> None:
         if self.path is None:
             return
-        path = Path(self.path).expanduser()
+        path = self.path
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             # Names of documents are nobody else's business on a shared machine.

@@ -21,6 +21,7 @@ from pydantic import (
 from wcmatch import glob
 
 from markgraph.errors import ConfigError
+from markgraph.ingestion.names import path_of
 from markgraph.security.caller import PUBLIC
 from markgraph.security.classification import CLASSIFICATIONS, level_of
 from markgraph.security.permissions import Permissions, check_readers
@@ -106,7 +107,11 @@ class Rule(Grant):
 
     def matches(self, path: str, metadata: Mapping[str, str]) -> bool:
         """Tell whether it is about the document at `path`, in NFC, that says `metadata` of itself."""
-        if self.path and not any(pattern.fullmatch(path) for pattern in self._patterns):
+        if (
+            self.path
+            and "**" not in self.path
+            and not any(pattern.fullmatch(path) for pattern in self._patterns)
+        ):
             return False
         return all(
             field in metadata and normalize("NFC", metadata[field]) in allowed
@@ -164,12 +169,15 @@ def rules_for_all(readers: Sequence[str], classification: str = CLASSIFICATIONS[
 def path_within(corpus: str, source: str) -> str:
     """Return where a document lies in a corpus, as rules see it.
 
-    That is its path below the corpus's folder, the name of a corpus that is one file (with what follows it,
+    That is its real path, which `name_of` made the name of, below the corpus's folder, the name of a corpus that is one file (with what follows it,
     such as `#7`), or the whole source where the corpus's name is no part of it.
     """
-    if source.startswith(f"{corpus}/"):
-        return source[len(corpus) + 1 :]
-    if source == corpus or source.startswith(f"{corpus}#"):
+    folder = corpus.rstrip("/")
+    if source.startswith(f"{folder}/") and source != corpus:
+        return path_of(source[len(folder) + 1 :])
+    if source == corpus:
+        return path_of(source[corpus.rfind("/") + 1 :])
+    if source.startswith(f"{corpus}#"):
         return source[corpus.rfind("/") + 1 :]
     return source
 

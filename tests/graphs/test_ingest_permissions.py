@@ -205,7 +205,7 @@ def test_a_dry_run_says_who_would_read_what_and_changes_nothing(
     (folder / "a.md").write_text("# Terms\n\nPayment a was due long ago.\n")
     (folder / "hr" / "new.md").write_text("# New\n\nPayment new is due.\n")
     (folder / "legal" / "d.md").unlink()
-    (folder / "x.png").touch()
+    (folder / "x.zip").touch()
     loads, index.done = corpus.loads, []
     would = ingest(corpus, index, HR_IS_CLOSED, dry_run=True, details=tmp_path / "would.jsonl")
     assert (corpus.loads, index.done) == (loads, [])
@@ -219,7 +219,7 @@ def test_a_dry_run_says_who_would_read_what_and_changes_nothing(
         "hr/c.md": ("permitted", ["g:hr"]),
         "hr/new.md": ("added", ["g:hr"]),
         "legal/d.md": ("removed", None),
-        "x.png": ("skipped", None),
+        "x.zip": ("skipped", None),
     }
     did = ingest(corpus, index, HR_IS_CLOSED)
     counts = ("added", "changed", "removed", "permitted", "failed", "unchanged", "skipped", "unreadable")

@@ -78,6 +78,7 @@ def test_fields_are_mapped_joined_and_kept_as_metadata(write):
             "its field '_id' holds a dict. Expected a string, a number or a list",
         ),
         ({"_id": "x" * 301, "text": "a"}, "L2", "its id has 301 characters. Expected at most 300"),
+        ({"_id": "a/../b", "text": "a"}, "L2", "its id, 'a/../b', leads through"),
         ({"_id": "x", "body": "a"}, "x", "it has no text: text is missing or empty. Its fields: _id, body"),
         ({"_id": "x", "text": " \n"}, "x", "it has no text"),
         ({"_id": "x", "text": 5}, "x", "its field 'text' holds a int. Expected a string or a list of them"),

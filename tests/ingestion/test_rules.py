@@ -37,6 +37,8 @@ def readers_of(rules: Rules, path: str, metadata: Mapping[str, str] | None = Non
         ("**/*.md", "a.md", True),
         ("**/*.md", "hr/x/a.md", True),
         ("**", "anything/at/all", True),
+        ("**", "a.jsonl#a/../b", True),
+        ("**", "..", True),
         ("hr/*", "hr/a/b.md", False),
         ("hr*/**", "hr-old/a.md", True),
         ("a?.md", "ab.md", True),
