@@ -43,6 +43,7 @@ class Permit:
     def __call__(self, state: Owned, runtime: Runtime[Caller]) -> dict[str, Any]:  # noqa: ARG002
         """Return how many documents others may read now."""
         tenant = caller_of(runtime).tenant
+        self.comparison.ledger.describe(self.store.index.stores)
         self.details.begin()
         seen = self._permit(tenant, narrows=True)
         if seen[False]:
