@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from markgraph.errors import StorageError
+from markgraph.ingestion.lock import alone
 from markgraph.ingestion.prepare import Prepared
 from markgraph.retrieval.storage import open_database, storage_errors
 from markgraph.security.permissions import Permissions
@@ -82,6 +83,26 @@ class Ledger:
     def _names(self, stores: Iterable[str]) -> list[str]:
         """Return names that stay the same when the collection's folder is moved."""
         return sorted({name.replace(f"{self.path.absolute().parent}/", "") for name in stores})
+
+    def begin_run(self, run: str) -> None:
+        """Note which run it is that may write; one that began before may no longer."""
+        with self.transaction() as database:
+            database.execute("DELETE FROM runs")
+            database.execute("INSERT INTO runs VALUES (?)", (run,))
+
+    @contextmanager
+    def written_by(self, run: str) -> Iterator[None]:
+        """Keep others from writing to the collection.
+
+        Raises:
+            StorageError: another run began after `run`, with rules of its own.
+        """
+        with alone(self.path.parent):
+            with self.transaction() as database:
+                is_last = database.execute("SELECT 1 FROM runs WHERE id = ?", (run,)).fetchone()
+            if not is_last:
+                raise StorageError("Another ingestion of this collection began meanwhile. Run this again.")
+            yield
 
     def known(self, tenant: str, sources: Iterable[str]) -> dict[str, Known]:
         """Return what is known of these documents, by source; unknown ones are left out."""
@@ -183,6 +204,7 @@ CREATE TABLE IF NOT EXISTS documents (
     readers TEXT, classification INTEGER, metadata TEXT NOT NULL, fingerprint TEXT, UNIQUE (tenant, source));
 CREATE TABLE IF NOT EXISTS chunks (document INTEGER, id TEXT, PRIMARY KEY (document, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hashes (source TEXT PRIMARY KEY, stamp TEXT, sha256 TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS runs (id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS stores (name TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 _THESE = """
