@@ -67,7 +67,7 @@ def build(
     read = index_documents(comparison, Listing(corpus), executor, chunker, store, details)
     graph = StateGraph(IngestState, Caller, input_schema=IngestRequest, output_schema=IngestReport)
     add(graph, "authorize", authorize(begin=dict))
-    add(graph, "preview", Preview(comparison, details.of_dry_run))
+    add(graph, "preview", Preview(comparison, index, details.of_dry_run))
     add(graph, "permit", Permit(comparison, store, details))
     add(graph, "scan", Scan(comparison, details))
     add(graph, "index_documents", read)

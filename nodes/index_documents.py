@@ -51,6 +51,10 @@ class IndexDocuments:
 
     def __call__(self, state: IngestState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return what became of the next `step_size` documents."""
+        with self.comparison.ledger.written_by(state["run"]):
+            return self._step(state, runtime)
+
+    def _step(self, state: IngestState, runtime: Runtime[Caller]) -> dict[str, Any]:
         tenant = caller_of(runtime).tenant
         plan = Plan(self.comparison.ledger, state["run"])
         taken, place = self.listing.take(plan, state["place"], self.step_size or self.executor.step_size)

@@ -4,11 +4,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from langgraph.runtime import Runtime
 
 from markgraph.ingestion.batches import batches
 from markgraph.ingestion.compare import Comparison
+from markgraph.ingestion.lock import alone
 from markgraph.ingestion.report import Details, row
 from markgraph.ingestion.rules import takes_away
 from markgraph.ingestion.store import Store
@@ -41,13 +43,16 @@ class Permit:
     details: Details
 
     def __call__(self, state: Owned, runtime: Runtime[Caller]) -> dict[str, Any]:  # noqa: ARG002
-        """Return how many documents others may read now."""
-        tenant = caller_of(runtime).tenant
-        self.details.begin()
-        seen = self._permit(tenant, narrows=True)
-        if seen[False]:
-            self._permit(tenant, narrows=False)
-        return {"permitted": seen.total()}
+        """Begin a run, and return how many documents others may read now."""
+        tenant, run, ledger = caller_of(runtime).tenant, uuid4().hex, self.comparison.ledger
+        with alone(ledger.path.parent):
+            ledger.describe(self.store.index.stores)
+            ledger.begin_run(run)
+            self.details.begin()
+            seen = self._permit(tenant, narrows=True)
+            if seen[False]:
+                self._permit(tenant, narrows=False)
+        return {"run": run, "permitted": seen.total()}
 
     def _permit(self, tenant: str, *, narrows: bool) -> Counter[bool]:
         """Make the changes that take something away, or the others; return how many there are of each."""

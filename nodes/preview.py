@@ -17,6 +17,7 @@ from markgraph.ingestion.prepare import kind_of
 from markgraph.ingestion.report import Details, Row, row
 from markgraph.ingestion.rules import path_within
 from markgraph.nodes.scan import row_of_skipped, rows_of
+from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of
 from markgraph.state import FAILURES, Failure, Owned
 
@@ -26,11 +27,13 @@ class Preview:
     """Looks at every document and changes nothing. Documents are read only where rules ask what they say."""
 
     comparison: Comparison
+    index: Index
     details: Details
 
     def __call__(self, state: Owned, runtime: Runtime[Caller]) -> dict[str, Any]:  # noqa: ARG002
         """Return the report that an ingestion would give, chunks aside; the details have every document."""
         tenant = caller_of(runtime).tenant
+        self.comparison.ledger.check(self.index.stores)
         self.details.begin()
         counts: Counter[str] = Counter()
         failures: list[Failure] = []

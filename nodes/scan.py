@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
-from uuid import uuid4
 
 from langgraph.runtime import Runtime
 
@@ -32,7 +31,7 @@ class Scan:
             EmptyCorpusError: nothing is there, and nothing was.
         """
         tenant = caller_of(runtime).tenant
-        plan = Plan(self.comparison.ledger, uuid4().hex)
+        plan = Plan(self.comparison.ledger, state["run"])
         counts: Counter[str] = Counter()
         failures: list[Failure] = []
         left = state.get("limit")
@@ -51,7 +50,6 @@ class Scan:
                 plan.will_remove(gone)
             skipped = counts["kept"] + self._skip()
         return {
-            "run": plan.run,
             "pending": counts["pending"],
             "place": 0,
             "unchanged": counts["unchanged"],

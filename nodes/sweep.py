@@ -26,10 +26,11 @@ class Sweep:
         tenant = caller_of(runtime).tenant
         plan = Plan(self.comparison.ledger, state["run"])
         removed = 0
-        for sources in plan.gone():
-            self.store.remove(tenant, sources)
-            self.details.add(row("removed", source) for source in sources)
-            removed += len(sources)
+        with plan.given_up_on_error(), self.comparison.ledger.written_by(plan.run):
+            for sources in plan.gone():
+                self.store.remove(tenant, sources)
+                self.details.add(row("removed", source) for source in sources)
+                removed += len(sources)
         plan.close()
         unreadable = self.comparison.ledger.count_unreadable(tenant, self.comparison.corpus.name)
         return {"removed": removed, "unreadable": unreadable}

@@ -31,6 +31,11 @@ class CitedIndex:
         """Return what chunks are embedded with; None where there are no vectors."""
         return self.index.embedder
 
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """Return what the index writes to."""
+        return self.index.stores
+
     def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:
         """Store `chunks`, then what they cite."""
         self.index.add(chunks, vectors)

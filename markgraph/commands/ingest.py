@@ -2,11 +2,9 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 from tqdm import tqdm
 
@@ -16,8 +14,8 @@ from markgraph.commands.ingest_report import print_json, print_text
 from markgraph.documents.sandbox import close_sandboxes
 from markgraph.errors import UsageError
 from markgraph.ingestion.interrupt import heeding_ctrl_c
+from markgraph.ingestion.lock import alone
 from markgraph.ingestion.report import Details
-from markgraph.retrieval.storage import storage_errors
 from markgraph.security.caller import Caller
 
 SOME_FAILED = 1
@@ -41,23 +39,6 @@ def run(config: DictConfig) -> int:
         show = print_json if config.output == "json" else print_text
         show(report, details.of_dry_run if config.dry_run else details, dry_run=config.dry_run)
     return SOME_FAILED if report["failed"] else 0
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Let one ingestion at a time into a collection; the next waits. A kill opens the lock."""
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "ingest.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print("Another ingestion of this collection is running; waiting for it.", file=sys.stderr)  # noqa: T201
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _ingest(graph: Graph, caller: Caller, request: dict[str, Any]) -> dict[str, Any]:

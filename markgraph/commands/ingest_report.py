@@ -54,7 +54,7 @@ def print_text(report: Report, details: Details, *, dry_run: bool) -> None:
     if report["skipped"]:
         names = [printable(row["source"]) for row in islice(_skipped(details), SHOWN)]
         more = ", ..." if report["skipped"] > len(names) else ""
-        console.print(f"Skipped, links, of other kinds or ingested by themselves: {', '.join(names)}{more}")
+        console.print(f"Skipped, links, other kinds, or ingested by themselves: {', '.join(names)}{more}")
     if report["unreadable"]:
         console.print(f"Nobody may read {report['unreadable']} of these documents: no rule opens them.")
     for failure in report["failures"]:

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from markgraph.build import compose, make, make_service
 from markgraph.commands.checks import OUTPUTS, check_choice, check_number
-from markgraph.commands.ingest import alone
 from markgraph.errors import ConfigError, StorageError, UsageError
+from markgraph.ingestion.lock import alone
 from markgraph.retrieval.generations import SwitchableIndex
 from markgraph.retrieval.reindex import Move, Report
 from markgraph.retrieval.storage import storage_errors

@@ -74,7 +74,7 @@ class Folder:
     """The files under a folder, or one file, read in child processes unless another `parser` is given.
 
     Hidden files and folders are passed over, and links are not followed: what lies inside is listed anyway,
-    and would be open to whoever may read where the link lies. A link that is itself named stands for its file.
+    and would be open to whoever may read where the link lies. A link that is named stands for its file.
     """
 
     def __init__(

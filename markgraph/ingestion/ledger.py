@@ -10,8 +10,9 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from markgraph.errors import StorageError
+from markgraph.ingestion.lock import alone
 from markgraph.ingestion.prepare import Prepared
-from markgraph.retrieval.storage import storage_errors
+from markgraph.retrieval.storage import open_database, storage_errors
 from markgraph.security.permissions import Permissions
 
 PAGE = 1000
@@ -48,6 +49,60 @@ class Ledger:
 
     def __post_init__(self) -> None:
         self.path = Path(self.path).expanduser()
+
+    def describe(self, stores: Iterable[str]) -> None:
+        """Note that what is ingested goes into these stores, as `Index.stores` names them.
+
+        Raises:
+            StorageError: it went into others before: see `check`.
+        """
+        with self.transaction() as database:
+            self.check(stores)
+            database.execute("DELETE FROM stores")
+            database.executemany("INSERT INTO stores VALUES (?)", [(name,) for name in self._names(stores)])
+
+    def check(self, stores: Iterable[str]) -> None:
+        """Refuse other stores than those that hold what was ingested: what changes here must change there.
+
+        Raises:
+            StorageError: saying which index has these.
+        """
+        with self.transaction() as database:
+            before = [name for (name,) in database.execute("SELECT name FROM stores ORDER BY name")]
+            is_empty = database.execute("SELECT 1 FROM documents").fetchone() is None
+        if is_empty or before == (names := self._names(stores)):
+            return
+        kinds = {name.partition(":")[0] for name in before}
+        option = kinds.pop() if len(kinds) == 1 else "hybrid"
+        raise StorageError(
+            f"This collection was ingested into {', '.join(before)}; this run would write to "
+            f"{', '.join(names)}, and what it changes would not be changed there. "
+            f"Ingest with the index of before (index={option}), or into another collection (collection=NAME)."
+        )
+
+    def _names(self, stores: Iterable[str]) -> list[str]:
+        """Return names that stay the same when the collection's folder is moved."""
+        return sorted({name.replace(f"{self.path.absolute().parent}/", "") for name in stores})
+
+    def begin_run(self, run: str) -> None:
+        """Note which run it is that may write; one that began before may no longer."""
+        with self.transaction() as database:
+            database.execute("DELETE FROM runs")
+            database.execute("INSERT INTO runs VALUES (?)", (run,))
+
+    @contextmanager
+    def written_by(self, run: str) -> Iterator[None]:
+        """Keep others from writing to the collection.
+
+        Raises:
+            StorageError: another run began after `run`, with rules of its own.
+        """
+        with alone(self.path.parent):
+            with self.transaction() as database:
+                is_last = database.execute("SELECT 1 FROM runs WHERE id = ?", (run,)).fetchone()
+            if not is_last:
+                raise StorageError("Another ingestion of this collection began meanwhile. Run this again.")
+            yield
 
     def known(self, tenant: str, sources: Iterable[str]) -> dict[str, Known]:
         """Return what is known of these documents, by source; unknown ones are left out."""
@@ -136,28 +191,21 @@ class Ledger:
 
     @cached_property
     def _database(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(self.path, check_same_thread=False, timeout=30)
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version != _VERSION and database.execute("SELECT 1 FROM sqlite_master").fetchone():
-            raise StorageError(
-                f"{self.path} is of another version of markgraph (format {version}, not {_VERSION}). "
-                "Ingest again into another collection (collection=NAME), or delete its folder."
-            )
-        database.executescript(_SCHEMA)
+        database = open_database(self.path, _LAYOUT, _SCHEMA)
+        database.execute("PRAGMA synchronous = FULL")
+        database.isolation_level = "DEFERRED"
         return database
 
 
-_VERSION = 2
-_SCHEMA = f"""
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = FULL;
+_LAYOUT = 3
+_SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
     id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, source TEXT NOT NULL, scope TEXT NOT NULL,
     readers TEXT, classification INTEGER, metadata TEXT NOT NULL, fingerprint TEXT, UNIQUE (tenant, source));
 CREATE TABLE IF NOT EXISTS chunks (document INTEGER, id TEXT, PRIMARY KEY (document, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hashes (source TEXT PRIMARY KEY, stamp TEXT, sha256 TEXT) WITHOUT ROWID;
-PRAGMA user_version = {_VERSION};
+CREATE TABLE IF NOT EXISTS runs (id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS stores (name TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 _THESE = """
     SELECT source, scope, readers, classification, metadata, fingerprint FROM documents
@@ -178,9 +226,8 @@ _CHUNKS = """
 # Who ingests a part without changing who reads it, does not take it out of the whole; and the whole does not
 # take back a part that was ingested by itself.
 _IS_BELOW = "substr(?3, 1, length(rtrim(scope, '/')) + 1) = rtrim(scope, '/') || '/'"
-_SCOPE = (
-    "CASE WHEN substr(scope, 1, length(rtrim(?3, '/')) + 1) = rtrim(?3, '/') || '/' THEN scope ELSE ?3 END"
-)
+_IS_PART = "substr(scope, 1, length(rtrim(?3, '/')) + 1) = rtrim(?3, '/') || '/'"
+_SCOPE = f"CASE WHEN {_IS_PART} THEN scope ELSE ?3 END"
 _BEGIN = f"""
     INSERT INTO documents (tenant, source, scope, metadata) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT (tenant, source) DO UPDATE SET

@@ -169,8 +169,8 @@ def rules_for_all(readers: Sequence[str], classification: str = CLASSIFICATIONS[
 def path_within(corpus: str, source: str) -> str:
     """Return where a document lies in a corpus, as rules see it.
 
-    That is its real path, which `name_of` made the name of, below the corpus's folder, the name of a corpus that is one file (with what follows it,
-    such as `#7`), or the whole source where the corpus's name is no part of it.
+    That is its real path, which `name_of` wrote, below the corpus's folder, the name of a corpus that is one
+    file (with what follows it, such as `#7`), or the whole source where the corpus's name is no part of it.
     """
     folder = corpus.rstrip("/")
     if source.startswith(f"{folder}/") and source != corpus:

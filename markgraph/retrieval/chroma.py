@@ -125,6 +125,10 @@ class ChromaIndex(ChromaBase):
             self.path.mkdir(parents=True, exist_ok=True)
 
     @property
+    def _store(self) -> str:
+        return f"dense:{self.path.absolute()}"
+
+    @property
     def _place(self) -> str:
         return str(self.path)
 

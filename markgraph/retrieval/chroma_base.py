@@ -54,6 +54,16 @@ class ChromaBase(ABC):
     def _place(self) -> str:
         """Return what errors call it."""
 
+    @property
+    @abstractmethod
+    def _store(self) -> str:
+        """Return `KIND:PLACE`, as `stores` does."""
+
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """Return the one store that is written to."""
+        return (self._store,)
+
     def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:
         """Store `chunks`; one that is there already is replaced, with its permissions."""
         with self._reading():

@@ -106,6 +106,10 @@ class ChromaServerIndex(ChromaBase):
             yield self._client
 
     @property
+    def _store(self) -> str:
+        return f"chroma_server:{self.host}:{self.port} {self.collection}"
+
+    @property
     def _place(self) -> str:
         return f"{self.host}:{self.port} ({self._collection_name})"
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from markgraph.errors import StorageError
-from markgraph.retrieval.storage import storage_errors
+from markgraph.retrieval.storage import open_database, storage_errors
 from markgraph.retrieval.types import Chunk, Vectors, permitted_as
 from markgraph.security.caller import Caller, readers_of
 from markgraph.security.permissions import Permissions, may_read
@@ -21,7 +20,6 @@ _LAYOUT = 1
 # `changes` names the positions that were written, the newest change of each, so that whoever keeps what was
 # made from the chunks can catch up; triggers see to it, so that no writer forgets. No position is used twice.
 _SCHEMA = """
-BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS permissions (
     permission INTEGER PRIMARY KEY, tenant TEXT NOT NULL, readers TEXT NOT NULL,
     classification INTEGER NOT NULL, UNIQUE (tenant, readers, classification));
@@ -43,8 +41,6 @@ CREATE TRIGGER IF NOT EXISTS chunk_permitted AFTER UPDATE OF permission ON chunk
     WHEN old.permission <> new.permission BEGIN
     DELETE FROM changes WHERE position = new.position;
     INSERT INTO changes (tenant, position) VALUES (new.tenant, new.position); END;
-PRAGMA user_version = 1;
-COMMIT;
 """
 _AMONG = "id IN (SELECT value FROM json_each(?))"
 
@@ -63,6 +59,11 @@ class ChunkStore:
 
     def __post_init__(self) -> None:
         self.path = Path(self.path).expanduser()
+
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """Return the one file that is written to, whatever ranks what is in it."""
+        return (f"words:{self.path.absolute()}",)
 
     @property
     def embedder(self) -> None:
@@ -153,19 +154,7 @@ class ChunkStore:
 
     @cached_property
     def _database(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(self.path, check_same_thread=False, timeout=30, isolation_level=None)
-        database.execute("PRAGMA journal_mode = WAL")
-        layout = database.execute("PRAGMA user_version").fetchone()[0]
-        tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if layout != _LAYOUT and (layout or tables):
-            raise StorageError(
-                f"{self.path} has the layout of another version of MARK ({layout}, not {_LAYOUT}). "
-                "Ingest again into another collection (collection=NAME)."
-            )
-        if not layout:
-            database.executescript(_SCHEMA)
-        return database
+        return open_database(self.path, _LAYOUT, _SCHEMA)
 
 
 @contextmanager

@@ -103,6 +103,11 @@ class SwitchableIndex:
         """Return what made the vectors that serve now."""
         return self._now().embedder
 
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """Return what is written to; all vectors of a collection are in one store."""
+        return self.index.stores
+
     def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:
         """Store `chunks`; one that is there already is replaced, with its permissions."""
         self._do(lambda index: index.add(chunks, vectors))

@@ -56,6 +56,11 @@ class PgVectorIndex:
         self._postgres = Postgres(self.conninfo, self.connections)
         self._tables = sql.Tables(self.collection, self.generation)
 
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """Return the one schema that is written to."""
+        return (f"pgvector:{self._postgres.place} {self.collection}",)
+
     def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:
         """Store `chunks`; one that is there already is replaced, with its permissions."""
         with self._reading():

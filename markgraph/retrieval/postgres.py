@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 10
 """Seconds to wait for a connection."""
+_EXTRA = "Postgres needs an extra: pip install 'markgraph[postgres]'"
 HIDDEN = ("password", "sslpassword", "passfile", "service")
 
 
@@ -38,7 +39,7 @@ class Postgres:
             import psycopg
             import psycopg_pool  # noqa: F401  # the one extra has both
         except ImportError as error:
-            raise MissingExtraError("Postgres needs an extra: pip install 'markgraph[postgres]'") from error
+            raise MissingExtraError(_EXTRA) from error
 
         try:
             with self._open().connection() as connection:
@@ -58,8 +59,11 @@ class Postgres:
         Raises:
             ConfigError: the connection string is none.
         """
-        from psycopg import ProgrammingError
-        from psycopg.conninfo import conninfo_to_dict
+        try:
+            from psycopg import ProgrammingError
+            from psycopg.conninfo import conninfo_to_dict
+        except ImportError as error:
+            raise MissingExtraError(_EXTRA) from error
 
         try:
             parts = conninfo_to_dict(self.conninfo)

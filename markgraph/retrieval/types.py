@@ -123,6 +123,10 @@ class Index(Protocol):
     def embedder(self) -> "Embedder | None":
         """Return what it embeds chunks with; None where it has no vectors."""
 
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """Return what it writes to, `KIND:PLACE` each; indexes over the same stores can take turns."""
+
     def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:
         """Store `chunks`; one that is there already is replaced, with its permissions.
 

@@ -62,6 +62,10 @@ class Dying:
     def __init__(self, inner: Index, after: int) -> None:
         self.inner, self.left = inner, after
 
+    @property
+    def stores(self) -> tuple[str, ...]:
+        return self.inner.stores
+
     def add(self, chunks: list[Chunk], vectors: Vectors | None = None) -> None:
         for chunk in chunks:
             if not self.left:

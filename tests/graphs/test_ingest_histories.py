@@ -50,6 +50,10 @@ class Mortal:
         if dies:
             raise KeyboardInterrupt
 
+    @property
+    def stores(self) -> tuple[str, ...]:
+        return self.inner.stores
+
     def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:
         self._do("add", chunks, vectors)
 

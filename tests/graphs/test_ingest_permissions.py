@@ -55,6 +55,10 @@ class Log:
     def __init__(self, inner: Index) -> None:
         self.inner, self.done, self.dies = inner, [], False
 
+    @property
+    def stores(self) -> tuple[str, ...]:
+        return self.inner.stores
+
     def add(self, chunks: list[Chunk], vectors: Vectors | None = None) -> None:
         self.done += [("add", chunk.source) for chunk in chunks]
         self.inner.add(chunks, vectors)
