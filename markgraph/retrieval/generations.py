@@ -7,6 +7,7 @@ option of `conf/embedder/`, never by a class. Without a note the first generatio
 
 import json
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -91,6 +92,7 @@ class SwitchableIndex:
     """The store, with the embedder that the config names."""
     make_embedder: Callable[[str, Mapping[str, Any]], Embedder]
     """Makes an embedder of an option's name and settings: `markgraph.build.make_embedder`."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
     _serving: tuple[Generation, Store] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -153,9 +155,10 @@ class SwitchableIndex:
         generation = self.index.current()
         if generation is None:
             return self.index
-        if self._serving is None or self._serving[0] != generation:
-            self._serving = generation, self.index.at(generation.name, self._embedder(generation))
-        return self._serving[1]
+        with self._lock:  # an embedder takes memory, and seconds to be made: one is enough
+            if self._serving is None or self._serving[0] != generation:
+                self._serving = generation, self.index.at(generation.name, self._embedder(generation))
+            return self._serving[1]
 
     def _embedder(self, generation: Generation) -> Embedder:
         """Return the config's embedder, or the one that it was replaced by."""

@@ -1,7 +1,7 @@
 """Fuses several indexes into one ranking."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -15,7 +15,11 @@ from markgraph.security.permissions import Permissions
 
 @dataclass
 class HybridIndex:
-    """Asks each part, and ranks chunks by what the fusion makes of their scores."""
+    """Asks each part, and ranks chunks by what the fusion makes of their scores.
+
+    The parts are written one after the other. Where that was interrupted, they differ in who may read a
+    chunk: it is found by those whom every part lets read it.
+    """
 
     parts: Sequence[Index]
     depth: int = 50
@@ -66,9 +70,24 @@ class HybridIndex:
             for rank, hit in enumerate(hits, start=1):
                 places[hit.chunk.id].append(Place(part.name, rank, hit.score))
                 chunks[hit.chunk.id] = hit.chunk
-        scores = self.fusion([{hit.chunk.id: hit.score for hit in hits} for hits in found], asked)
-        best = sorted(scores, key=lambda id_: (-scores[id_], id_))[:k]
+        seen = [{hit.chunk.id: hit.score for hit in hits} for hits in found]
+        scores = self.fusion(seen, asked)
+        rest = sorted(scores, key=lambda id_: (-scores[id_], id_))
+        best: list[str] = []
+        while rest and len(best) < k:
+            looked, rest = rest[: k - len(best)], rest[k - len(best) :]
+            best += self._readable(looked, seen, caller)
         return [Hit(chunks[id_], scores[id_], tuple(places[id_])) for id_ in best]
+
+    def _readable(
+        self, ids: Sequence[str], seen: Sequence[Mapping[str, float]], caller: Caller
+    ) -> Sequence[str]:
+        """Return those of `ids` that `caller` may read as every part has it, those that didn't find it, too."""
+        for part, mine in zip(self.parts, seen, strict=True):
+            asked = [id_ for id_ in ids if id_ not in mine]
+            there = {chunk.id for chunk in part.get(asked, caller)} if asked else set()
+            ids = [id_ for id_ in ids if id_ in mine or id_ in there]
+        return ids
 
     def _ask(self, query: str, caller: Caller, k: int) -> list[list[Hit]]:
         """Return what each part finds; all are asked at the same time, the first in this thread."""
@@ -80,5 +99,5 @@ class HybridIndex:
             return [first.search(query, caller, k), *(future.result() for future in asked)]
 
     def __len__(self) -> int:
-        """Return how many chunks are stored, readable or not."""
-        return max((len(part) for part in self.parts), default=0)
+        """Return how many chunks are stored, readable or not: as many as `scan` gives."""
+        return len(self.parts[0])

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -15,7 +16,8 @@ from markgraph.retrieval.hybrid import HybridIndex
 from markgraph.retrieval.types import Chunk, Hit, Place
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
-from tests.retrieval.index_suite import ANNA, IndexSuite, chunk
+from markgraph.security.permissions import Permissions
+from tests.retrieval.index_suite import ANNA, BEN, IndexSuite, chunk
 
 A, B, C = (chunk(text, source=text) for text in "abc")
 
@@ -27,9 +29,14 @@ class Scripted:
     name: str
     hits: Sequence[tuple[Chunk, float]]
     asked: list[int] = field(default_factory=list)
+    stored: ClassVar[dict[str, Chunk]] = {}
+    """What all parts hold."""
 
-    def __len__(self) -> int:
-        return len(self.hits)
+    def __post_init__(self) -> None:
+        self.stored.update((chunk.id, chunk) for chunk, _ in self.hits)
+
+    def get(self, ids: Sequence[str], caller: Caller) -> list[Chunk]:
+        return [self.stored[id_] for id_ in ids]
 
     def search(self, query: str, caller: Caller, k: int) -> list[Hit]:
         self.asked.append(k)
@@ -86,3 +93,27 @@ def test_what_a_part_raises_is_raised(tmp_path: Path) -> None:
     parts = [ChromaIndex(tmp_path / "chroma", HashEmbeddings()), WordsIndex(tmp_path / "words.sqlite")]
     with pytest.raises(DeniedError):
         HybridIndex(parts).search("x", Caller(), 1)
+
+
+@pytest.mark.parametrize("written", [0, 1])
+def test_after_a_kill_between_the_parts_a_chunk_is_found_by_those_whom_both_let_read_it(
+    written: int, tmp_path: Path
+) -> None:
+    parts = [ChromaIndex(tmp_path / "chroma", HashEmbeddings()), WordsIndex(tmp_path / "words.sqlite")]
+    index = HybridIndex(parts)
+    index.add([chunk(f"payment {n}", "g:legal", source=str(n)) for n in range(6)])
+    best = [hit.chunk for hit in index.search("payment 1", ANNA, 2)]
+    parts[written].permit([best[0].id], Permissions(readers=("u:ben",)))
+    hits = [hit.chunk for hit in index.search("payment 1", ANNA, 2)]
+    assert len(hits) == 2
+    assert hits[0] == best[1]
+    assert len(index.search("payment 1", ANNA, 9)) == 5
+    assert index.search("payment 1", BEN, 9) == []
+    index.permit([best[0].id], Permissions(readers=("u:ben",)))
+    assert [hit.chunk.id for hit in index.search("payment 1", BEN, 9)] == [best[0].id]
+
+
+def test_counts_what_it_scans(tmp_path: Path) -> None:
+    parts = [ChromaIndex(tmp_path / "chroma", HashEmbeddings()), WordsIndex(tmp_path / "words.sqlite")]
+    parts[1].add([chunk("payment")])
+    assert len(HybridIndex(parts)) == len(HybridIndex(parts).scan()) == 0

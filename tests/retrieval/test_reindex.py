@@ -1,6 +1,8 @@
 """A collection moves to another embedder while it serves, on every store."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -188,3 +190,20 @@ def test_a_note_that_is_none_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "current.json").write_text(text, "utf-8")
     with pytest.raises(StorageError, match=r"can't be read|none of ours"):
         switchable(index).search("payment", ANNA, 1)
+
+
+def test_the_new_embedder_is_made_once_however_many_ask_at_a_time(tmp_path: Path) -> None:
+    store = ChromaIndex(tmp_path / "chroma", OLD)
+    switchable(store).add(some())
+    move(ChromaIndex(tmp_path / "chroma", NEW)).run()
+    made = []
+
+    def slowly(option: str, settings: Mapping[str, Any]) -> Embedder:
+        made.append(option)
+        time.sleep(0.1)
+        return make_embedder(option, settings)
+
+    index = SwitchableIndex(store, slowly)
+    with ThreadPoolExecutor(4) as pool:
+        sizes = list(pool.map(lambda _: len(index), range(8)))
+    assert (made, set(sizes)) == (["hash"], {12})
