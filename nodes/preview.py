@@ -77,6 +77,8 @@ class Preview:
                 return {"what": "failed", **failure}
         path = path_within(self.comparison.corpus.name, each.item.source)
         permissions = self.comparison.rules.permissions(path, metadata, tenant)
+        if each.known and each.known.permissions:
+            self.comparison.rules.check_opens(each.item.source, each.known.permissions, permissions)
         is_same = each.known is not None and each.known.permissions == permissions
         what = "permitted" if each.what == "unchanged" and not is_same else each.what
         return row(what, each.item.source, permissions)

@@ -28,6 +28,8 @@ def run(config: DictConfig) -> int:
     check_number(config, "limit", 1, 10**9, optional=True)
     if "path" in config.corpus and config.corpus.path is None:
         raise UsageError("Say what to ingest: markgraph ingest FOLDER, or markgraph ingest corpus=eu_law")
+    if "path" in config.rules and (config.readers is not None or config.classification is not None):
+        raise UsageError("rules=file says who may read what. Leave out readers= and classification=.")
     caller: Caller = make(config, "auth").caller
     details: Details = make(config.graph, "details")
     with alone(Path(config.data_dir).expanduser() / config.collection), heeding_ctrl_c():

@@ -38,9 +38,16 @@ class Comparison:
     """Whatever else decides what is stored: a document is read again when it changes."""
 
     def permissions(self, known: Known, tenant: str) -> Permissions:
-        """Return who may read a document from now on, without reading it."""
+        """Return who may read a document from now on, without reading it.
+
+        Raises:
+            UsageError: it would be opened by rules that nobody stated.
+        """
         if not self.is_kept(known, tenant):
-            return self._ruled(known, tenant)
+            new = self._ruled(known, tenant)
+            if known.permissions is not None:
+                self.rules.check_opens(known.source, known.permissions, new)
+            return new
         # A run died in it, and for whom it was to be is not known: nobody, until that is run again.
         return known.permissions or Permissions(tenant)
 

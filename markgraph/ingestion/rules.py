@@ -20,7 +20,7 @@ from pydantic import (
 )
 from wcmatch import glob
 
-from markgraph.errors import ConfigError
+from markgraph.errors import ConfigError, UsageError
 from markgraph.ingestion.names import path_of
 from markgraph.security.caller import PUBLIC
 from markgraph.security.classification import CLASSIFICATIONS, level_of
@@ -142,6 +142,9 @@ class Rules(BaseModel):
         """Tell whether a document has to be read to know who may read it."""
         return any(rule.where for rule in self.rules)
 
+    def check_opens(self, source: str, old: Permissions, new: Permissions) -> None:
+        """Allow any change: whoever stated these rules wanted it."""
+
     def permissions(self, path: str, metadata: Mapping[str, str], tenant: str) -> Permissions:
         """Return who may read a document.
 
@@ -156,14 +159,47 @@ class Rules(BaseModel):
         return grant.permissions(tenant) if grant else Permissions(tenant)
 
 
-def rules_for_all(readers: Sequence[str], classification: str = CLASSIFICATIONS[0]) -> Rules:
-    """Return the rules that open every document to the same readers.
+class Assumed(Rules):
+    """Rules that nobody stated in full: they hold for new documents, and open none that was closed before."""
+
+    readers_stated: bool
+    classification_stated: bool
+
+    def check_opens(self, source: str, old: Permissions, new: Permissions) -> None:
+        """Refuse to open a document to more than before by what was not stated.
+
+        Raises:
+            UsageError: it would be.
+        """
+        opens = not self.readers_stated and not set(new.readers) <= set(old.readers)
+        lowers = not self.classification_stated and new.classification < old.classification
+        if opens or lowers:
+            was = f"readers=[{','.join(old.readers)}] classification={CLASSIFICATIONS[old.classification]}"
+            unsaid = "readers" if opens else "classification"
+            raise UsageError(
+                f"{source} was ingested with {was}, and without {unsaid} it would be opened to more. Say both as "
+                "they were, or as they are to be, for example readers=[public] classification=public."
+            )
+
+
+def rules_for_all(readers: Sequence[str] | None = None, classification: str | None = None) -> Rules:
+    """Return the rules that open every document to the same readers; None is public, for new documents.
 
     Raises:
         ConfigError: a reader is no atom, there are none, or there is no such classification.
     """
-    level_of(classification)
-    return Rules(default=Grant(readers=check_readers(readers), classification=classification))
+    level_of(classification or CLASSIFICATIONS[0])
+    grant = Grant(
+        readers=check_readers([PUBLIC] if readers is None else readers),
+        classification=classification or CLASSIFICATIONS[0],
+    )
+    if readers is not None and classification is not None:
+        return Rules(default=grant)
+    return Assumed(
+        default=grant,
+        readers_stated=readers is not None,
+        classification_stated=classification is not None,
+    )
 
 
 def path_within(corpus: str, source: str) -> str:

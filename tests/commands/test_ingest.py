@@ -172,3 +172,24 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(
     assert markgraph("ingest", str(documents), HASHED).code == 0
     again = markgraph("ingest", str(documents), HASHED, "output=json")
     assert again.json["unchanged"] == 61
+
+
+def test_what_was_closed_is_not_opened_by_saying_nothing(markgraph: Markgraph, documents: Path) -> None:
+    closed = ["readers=[g:hr]", "classification=internal"]
+    assert markgraph("ingest", str(documents), HASHED, *closed).code == 0
+    for said in ([], closed[:1], closed[1:], ["dry_run=true"]):
+        ran = markgraph("ingest", str(documents), HASHED, *said)
+        assert (ran.code, "readers=[g:hr] classification=internal" in ran.err) == (2, True)
+    assert markgraph("search", "invoice", HASHED).code == 3
+    again = markgraph("ingest", str(documents), HASHED, *closed, "output=json")
+    assert (again.json["permitted"], again.json["unchanged"]) == (0, 1)
+    opened = ["readers=[public]", "classification=public", "output=json"]
+    assert markgraph("ingest", str(documents), HASHED, *opened).json["permitted"] == 1
+    assert markgraph("search", "invoice", HASHED).code == 0
+
+
+def test_rules_and_readers_exclude_each_other(markgraph: Markgraph, documents: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("default: {readers: [public]}")
+    ran = markgraph("ingest", str(documents), HASHED, "rules=file", f"rules.path={rules}", "readers=[g:hr]")
+    assert (ran.code, "Leave out readers=" in ran.err) == (2, True)
