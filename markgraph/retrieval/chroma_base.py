@@ -10,6 +10,7 @@ this caller. `neighbours=0` lists the permitted chunks first each time.
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Collection as Some
 from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 COLLECTION = "chunks"
 EXACT = 1000
 """Up to so many permitted chunks are compared one by one; Chroma's graph is slow to find few among many."""
+
+EXACT_AT_MOST = 20_000
+"""... and up to so many where the graph leads nowhere."""
+LEAST = 10
 
 
 class ChromaBase(ABC):
@@ -176,9 +181,11 @@ class ChromaBase(ABC):
     ) -> dict[str, float]:
         """Return the cosines of the `k` chunks nearest to `vector` that `caller` may read, by id."""
         group = group_of(caller)
-        look = self._reach.first(group, k)
+        look = max(self._reach.first(group, k), LEAST)
         while look <= self.neighbours:
             near = _query(collection, vector, look)
+            if _is_caught(near):
+                return self._among_permitted(collection, vector, caller, k, exact=EXACT_AT_MOST)
             mine = self._permitted_among(collection, list(near), caller)
             ranks = [(rank, id_) for rank, id_ in enumerate(near, start=1) if id_ in mine][:k]
             if ranks and len(ranks) == k:
@@ -192,11 +199,11 @@ class ChromaBase(ABC):
         return self._among_permitted(collection, vector, caller, k)
 
     def _among_permitted(
-        self, collection: "Collection", vector: np.ndarray, caller: Caller, k: int
+        self, collection: "Collection", vector: np.ndarray, caller: Caller, k: int, exact: int = EXACT
     ) -> dict[str, float]:
-        """Do the same by comparing what `caller` may read: none is missed, however far."""
+        """Do the same by comparing what `caller` may read, up to `exact` one by one: none is missed."""
         ids = self._permitted_ids(collection, caller)
-        if len(ids) > EXACT and k < len(ids):
+        if len(ids) > exact and k < len(ids):
             found = _query(collection, vector, k, ids)
             if len(found) == k:
                 return found
@@ -271,6 +278,15 @@ def _query(
     found = collection.query(query_embeddings=[vector], n_results=k, ids=ids, include=["distances"])
     distances = (found["distances"] or [[]])[0]
     return {id_: 1.0 - distance for id_, distance in zip(found["ids"][0], distances, strict=True)}
+
+
+def _is_caught(near: dict[str, float]) -> bool:
+    """Tell whether the search ended among copies of one text.
+
+    A few hundred equal vectors are each other's nearest: the graph has no way from them to anything else.
+    """
+    scores = Counter(round(score, 6) for score in near.values())
+    return len(near) >= LEAST // 2 and 2 * max(scores.values()) >= len(near)
 
 
 def _chunks(collection: "Collection", ids: Sequence[str]) -> dict[str, Chunk]:

@@ -3,8 +3,10 @@
 import gc
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from langchain_core.embeddings import DeterministicFakeEmbedding
 
@@ -116,3 +118,22 @@ def test_more_than_may_be_held_is_found_as_well(tmp_path: Path) -> None:
     index.add([chunk(f"payment {n}", source=str(n)) for n in range(8)])
     for _ in range(3):
         assert len(index.search("payment", ANNA, 50)) == 8
+
+
+class Scattered(HashEmbeddings):
+    """Gives each text a vector of its own, by chance: those of equal texts are equal."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [self.embed_query(text.rsplit("\n", 1)[-1]) for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        return np.random.default_rng(zlib.crc32(text.encode())).standard_normal(64).tolist()
+
+
+def test_a_thousand_copies_of_one_text_do_not_hide_the_others(tmp_path: Path) -> None:
+    index = ChromaIndex(tmp_path / "chroma", Scattered(dimensions=64), held=0)
+    others = [chunk(f"other {n}", source=f"other{n}") for n in range(20)]
+    copies = [chunk("the same", source=f"copy{n}") for n in range(1200)]
+    index.add([*others[:10], *copies, *others[10:]])
+    for other in others:
+        assert index.search(other.text, ANNA, 3)[0].chunk == other
