@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from langgraph.runtime import Runtime
 
-from markgraph.ingestion.batches import batches
+from markgraph.batches import batches
 from markgraph.ingestion.compare import Comparison
 from markgraph.ingestion.report import Details, row
 from markgraph.ingestion.rules import takes_away

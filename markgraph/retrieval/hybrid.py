@@ -77,7 +77,7 @@ class HybridIndex:
     def _readable(
         self, ids: Sequence[str], seen: Sequence[Mapping[str, float]], caller: Caller
     ) -> Sequence[str]:
-        """Return those of `ids` that `caller` may read as every part has it, those that didn't find it, too."""
+        """Return those of `ids` that every part lets `caller` read, whether it found them or not."""
         for part, mine in zip(self.parts, seen, strict=True):
             asked = [id_ for id_ in ids if id_ not in mine]
             there = {chunk.id for chunk in part.get(asked, caller)} if asked else set()
