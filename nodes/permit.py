@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from langgraph.runtime import Runtime
 
-from markgraph.ingestion.batches import batches
+from markgraph.batches import batches
 from markgraph.ingestion.compare import Comparison
 from markgraph.ingestion.lock import alone
 from markgraph.ingestion.report import Details, row

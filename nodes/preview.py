@@ -8,8 +8,8 @@ from uuid import uuid4
 
 from langgraph.runtime import Runtime
 
+from markgraph.batches import batches
 from markgraph.errors import DocumentError
-from markgraph.ingestion.batches import batches
 from markgraph.ingestion.compare import Compared, Comparison
 from markgraph.ingestion.ledger import PAGE
 from markgraph.ingestion.plan import Plan

@@ -8,7 +8,7 @@ from typing import Any
 
 from langgraph.runtime import Runtime
 
-from markgraph.ingestion.batches import batches
+from markgraph.batches import batches
 from markgraph.ingestion.compare import Compared, Comparison
 from markgraph.ingestion.ledger import PAGE
 from markgraph.ingestion.plan import Plan

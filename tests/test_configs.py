@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
 from typing import ClassVar
 
@@ -140,25 +139,6 @@ def test_every_service_is_made_without_weights_disk_or_network(group: str, offli
     for option in (name for folder, name in OPTIONS if folder == group):
         assert load_graph("qa", [f"{group}={option}"]).get_name() == "qa"
     assert not home.exists()
-
-
-def bare_stores(part: object, above: str = "") -> Iterator[str]:
-    """Yield the classes with generations that are not asked which of them serves."""
-    if isinstance(part, list):
-        for each in part:
-            yield from bare_stores(each)
-    elif isinstance(part, dict):
-        module, _, kind = part.get("_target_", "").rpartition(".")
-        made = getattr(import_module(module), kind) if module else None
-        if above != "SwitchableIndex" and hasattr(made, "generations"):
-            yield kind
-        for each in part.values():
-            yield from bare_stores(each, kind)
-
-
-@pytest.mark.parametrize("option", [name for group, name in OPTIONS if group == "index"])
-def test_no_index_reads_or_writes_vectors_that_a_move_has_replaced(option: str) -> None:
-    assert list(bare_stores(yaml.safe_load((CONF / "index" / f"{option}.yaml").read_text("utf-8")))) == []
 
 
 def test_a_service_that_the_graph_has_no_use_for_is_not_made(offline: Path) -> None:

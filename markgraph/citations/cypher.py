@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
+from markgraph.batches import batches
 from markgraph.citations.types import Link, Node
 
 Run = Callable[[str, dict[str, Any]], list[list[Any]]]
@@ -63,18 +64,18 @@ class CypherGraph(ABC):
 
     def add(self, nodes: Sequence[Node]) -> None:
         """Store `nodes`; one that is there already is replaced."""
-        unique = list({node.id: node for node in nodes}.values())
-        for begin in range(0, len(unique), BATCH):
-            self._add(unique[begin : begin + BATCH])
+        unique = {node.id: node for node in nodes}.values()
+        for batch in batches(unique, BATCH):
+            self._add(batch)
 
     def remove(self, ids: Sequence[str]) -> None:
         """Forget the passages with these ids, and every key that nothing else uses; ignore unknown ids."""
         with self._reading() as run:
             if run is None or not ids:
                 return
-        for begin in range(0, len(ids), BATCH):
+        for batch in batches(ids, BATCH):
             with self._writing() as run:
-                _delete_unused(run, _delete(run, self._prefixed(ids[begin : begin + BATCH])))
+                _delete_unused(run, _delete(run, self._prefixed(batch)))
 
     def neighbours(self, ids: Sequence[str], limit: int = 10_000) -> list[Link]:
         """Return the links that lead out of the passages with these ids, one hop, sorted; at most `limit`."""

@@ -1,8 +1,9 @@
 """Puts a data set's documents into an index, once: an interrupted run goes on."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 
+from markgraph.batches import batches
 from markgraph.documents.types import Document
 from markgraph.evaluation.beir import Dataset, Text
 from markgraph.ingestion.chunk import Chunker
@@ -27,7 +28,7 @@ def chunks_of(dataset: Dataset, chunker: Chunker, caller: Caller) -> list[Chunk]
 
 def fill(index: Index, chunks: Sequence[Chunk], caller: Caller, progress: Callable[[int], object]) -> None:
     """Add those of `chunks` that `index` lacks; `progress` is told how many more are there."""
-    for batch in _batches(chunks):
+    for batch in batches(chunks, BATCH):
         there = {chunk.id for chunk in index.get([chunk.id for chunk in batch], caller)}
         if missing := [chunk for chunk in batch if chunk.id not in there]:
             index.add(missing)
@@ -36,7 +37,3 @@ def fill(index: Index, chunks: Sequence[Chunk], caller: Caller, progress: Callab
 
 def _document(document: Text) -> Document:
     return Document(document.id, document.text if document.text.strip() else document.title, document.title)
-
-
-def _batches(chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
-    return (chunks[begin : begin + BATCH] for begin in range(0, len(chunks), BATCH))

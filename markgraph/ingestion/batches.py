@@ -1,21 +1,10 @@
-"""Cuts streams into pieces that fit into memory."""
+"""Cuts a stream of documents into batches to be written."""
 
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
 
 from markgraph.ingestion.prepare import Prepared, Unreadable
-
-T = TypeVar("T")
-
-
-def batches(stream: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield lists of `size`, the last of which may be shorter."""
-    rest = iter(stream)
-    while batch := list(islice(rest, size)):
-        yield batch
 
 
 @dataclass

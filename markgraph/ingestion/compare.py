@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
 
+from markgraph.batches import batches
 from markgraph.errors import EmptyCorpusError
-from markgraph.ingestion.batches import batches
 from markgraph.ingestion.corpora import Corpus, Item
 from markgraph.ingestion.hashes import fingerprints
 from markgraph.ingestion.ledger import PAGE, Known, Ledger

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from markgraph.ingestion.batches import batches
+from markgraph.batches import batches
 from markgraph.ingestion.corpora import Corpus, Item
 from markgraph.ingestion.plan import Plan
 

@@ -10,15 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock
 
+from markgraph.batches import batches
 from markgraph.errors import StorageError
 from markgraph.retrieval.chroma_base import ChromaBase, group_of
 from markgraph.retrieval.chroma_sqlite import chunks_of, ids_after, permitted_among, permitted_ids
-from markgraph.retrieval.dense import Embedder, batches, check_embedder
+from markgraph.retrieval.dense import BATCH, Embedder, check_embedder
 from markgraph.retrieval.generations import Generation
 from markgraph.retrieval.storage import storage_errors, write_whole
 from markgraph.retrieval.types import Chunk
@@ -59,7 +60,7 @@ class ChromaIndex(ChromaBase):
     _opened: "Collection | None" = field(default=None, init=False, repr=False, compare=False)
     _applied: int = field(default=-1, init=False, repr=False, compare=False)
     _views: Views = field(default_factory=Views, init=False, repr=False, compare=False)
-    _stop: "weakref.finalize[..., Self] | None" = field(default=None, init=False, repr=False, compare=False)
+    _stop: "weakref.finalize[..., Any] | None" = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.path = Path(self.path).expanduser()
@@ -146,7 +147,7 @@ class ChromaIndex(ChromaBase):
         ids = self._permitted_ids(collection, caller)
         if not 0 < len(ids) <= self.held:
             return None
-        rows = [collection.get(list(batch), include=["embeddings"]) for batch in batches(ids)]
+        rows = [collection.get(batch, include=["embeddings"]) for batch in batches(ids, BATCH)]
         vectors = np.concatenate([np.asarray(each["embeddings"], np.float32) for each in rows])  # (n, d)
         return View.of([id_ for each in rows for id_ in each["ids"]], vectors)
 
@@ -200,6 +201,7 @@ class ChromaIndex(ChromaBase):
         settings = Settings(anonymized_telemetry=False)
         with _OPENING:
             SharedSystemClient.clear_system_cache()
-            client = chromadb.PersistentClient(path=str(self.path), settings=settings)
+            client: Any = chromadb.PersistentClient(path=str(self.path), settings=settings)
             self._stop = weakref.finalize(self, client._system.stop)
-        return client
+        opened: ClientAPI = client
+        return opened

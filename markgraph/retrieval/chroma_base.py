@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from markgraph.batches import batches
 from markgraph.retrieval.chroma_records import permissions_in, permitted, to_chunk, to_metadata
-from markgraph.retrieval.dense import Embedder, batches, check_built_with, cosines, embed, embed_query
+from markgraph.retrieval.dense import BATCH, Embedder, check_built_with, cosines, embed, embed_query
 from markgraph.retrieval.reach import Reach
 from markgraph.retrieval.types import Chunk, Hit, Vectors, permitted_as
 from markgraph.security.caller import Caller, readers_of
@@ -73,7 +74,7 @@ class ChromaBase(ABC):
         """Store `chunks`; one that is there already is replaced, with its permissions."""
         with self._reading():
             pass  # refuses another embedder's vectors before any are made
-        for batch in batches(list({chunk.id: chunk for chunk in chunks}.values())):
+        for batch in batches({chunk.id: chunk for chunk in chunks}.values(), BATCH):
             embedded = list(embed(batch, self.embedder, vectors))
             with self._writing() as collection:
                 collection.upsert(
@@ -88,8 +89,8 @@ class ChromaBase(ABC):
         if not ids or not len(self):
             return
         with self._writing() as collection:
-            for batch in batches(ids):
-                collection.delete(ids=list(batch))
+            for batch in batches(ids, BATCH):
+                collection.delete(ids=batch)
 
     def permit(self, ids: Sequence[str], permissions: Permissions) -> None:
         """Change who may read the chunks with these ids, from the next search on; unknown ids are ignored."""
@@ -97,7 +98,7 @@ class ChromaBase(ABC):
         if not changed:
             return
         with self._writing() as collection:
-            for batch in batches(changed):
+            for batch in batches(changed, BATCH):
                 collection.update(
                     ids=[chunk.id for chunk in batch], metadatas=[to_metadata(chunk) for chunk in batch]
                 )
@@ -173,7 +174,7 @@ class ChromaBase(ABC):
     def _stored(self, ids: Sequence[str]) -> list[Chunk]:
         """Return the chunks with these ids, in their order, whoever may read them."""
         with self._reading() as collection:
-            found = _chunks(collection, ids) if collection and ids else {}
+            found = self._chunks(collection, list(ids)) if collection and ids else {}
         return [found[id_] for id_ in ids if id_ in found]
 
     def _nearest(
@@ -208,15 +209,15 @@ class ChromaBase(ABC):
             if len(found) == k:
                 return found
         scores: dict[str, float] = {}
-        for batch in batches(ids):
-            rows = collection.get(list(batch), include=["embeddings"])
+        for batch in batches(ids, BATCH):
+            rows = collection.get(batch, include=["embeddings"])
             if rows["ids"]:
                 compared = cosines(np.asarray(rows["embeddings"], np.float32), vector).tolist()
                 scores |= zip(rows["ids"], compared, strict=True)
         return {id_: scores[id_] for id_ in sorted(scores, key=lambda id_: (-scores[id_], id_))[:k]}
 
     def _chunks(self, collection: "Collection", ids: list[str]) -> dict[str, Chunk]:
-        """Return the chunks with these ids, which were just found."""
+        """Return the chunks with these ids, by id; unknown ids are left out."""
         return _chunks(collection, ids)
 
     def _permitted_among(self, collection: "Collection", ids: list[str], caller: Caller) -> Some[str]:
@@ -292,8 +293,8 @@ def _is_caught(near: dict[str, float]) -> bool:
 def _chunks(collection: "Collection", ids: Sequence[str]) -> dict[str, Chunk]:
     """Return the chunks with these ids, by id."""
     found: dict[str, Chunk] = {}
-    for batch in batches(list(dict.fromkeys(ids))):
-        rows: Any = collection.get(list(batch), include=["documents", "metadatas"])
+    for batch in batches(dict.fromkeys(ids), BATCH):
+        rows: Any = collection.get(batch, include=["documents", "metadatas"])
         records = zip(rows["ids"], rows["documents"], rows["metadatas"], strict=True)
         found |= {id_: to_chunk(text, metadata) for id_, text, metadata in records}
     return found

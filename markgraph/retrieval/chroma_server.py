@@ -11,7 +11,6 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies, proxy_bypass
 
@@ -19,6 +18,7 @@ from markgraph.errors import ConfigError, MarkError, StorageError
 from markgraph.retrieval.chroma_base import ChromaBase
 from markgraph.retrieval.dense import Embedder, check_embedder
 from markgraph.retrieval.generations import Generation
+from markgraph.security.doors import is_loopback
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -54,7 +54,7 @@ class ChromaServerIndex(ChromaBase):
 
     def __post_init__(self) -> None:
         check_embedder(self.embedder)
-        if not (self.allow_remote or _is_loopback(self.host)):
+        if not (self.allow_remote or is_loopback(self.host)):
             raise ConfigError(
                 f"Chroma's server is at {self.host!r}, which is not this machine. It asks nobody who they "
                 "are: whoever reaches its port reads and changes every document. Use 127.0.0.1, with a "
@@ -185,12 +185,3 @@ def _close(client: Any) -> None:
     """Close its connections, which its own close() leaves open."""
     for each in (client, client._admin_client):
         each._server._session.close()
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

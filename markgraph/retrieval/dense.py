@@ -1,7 +1,6 @@
 """What all indexes by meaning share: their embedder, what they embed of a chunk, and its vector."""
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 from typing_extensions import Protocol, runtime_checkable  # typing's own would read the weights, in 3.11
@@ -9,7 +8,6 @@ from typing_extensions import Protocol, runtime_checkable  # typing's own would 
 from markgraph.errors import ConfigError, StorageError
 from markgraph.retrieval.types import Chunk, Vectors
 
-T = TypeVar("T")
 BATCH = 256
 """Chunks a write."""
 
@@ -90,8 +88,3 @@ def cosines(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
     scores: np.ndarray = vectors @ query / np.maximum(lengths, np.finfo(np.float32).tiny)
     return scores
-
-
-def batches(items: Sequence[T], size: int = BATCH) -> list[Sequence[T]]:
-    """Return `items` in slices of at most `size`."""
-    return [items[begin : begin + size] for begin in range(0, len(items), size)]

@@ -32,11 +32,6 @@ class HybridIndex:
         """Return what the first part by meaning embeds with; None where there is none."""
         return next((part.embedder for part in self.parts if part.embedder), None)
 
-    @property
-    def stores(self) -> tuple[str, ...]:
-        """Return what its parts write to."""
-        return tuple(store for part in self.parts for store in part.stores)
-
     def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:
         """Store `chunks` in every part."""
         for part in self.parts:
@@ -82,7 +77,7 @@ class HybridIndex:
     def _readable(
         self, ids: Sequence[str], seen: Sequence[Mapping[str, float]], caller: Caller
     ) -> Sequence[str]:
-        """Return those of `ids` that `caller` may read in every part, those that didn't find it, too."""
+        """Return those of `ids` that every part lets `caller` read, whether it found them or not."""
         for part, mine in zip(self.parts, seen, strict=True):
             asked = [id_ for id_ in ids if id_ not in mine]
             there = {chunk.id for chunk in part.get(asked, caller)} if asked else set()

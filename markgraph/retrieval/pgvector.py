@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from markgraph.batches import batches
 from markgraph.retrieval import pgvector_sql as sql
 from markgraph.retrieval.dense import (
+    BATCH,
     Embedder,
-    batches,
     check_built_with,
     check_embedder,
     embed,
@@ -65,7 +66,7 @@ class PgVectorIndex:
         """Store `chunks`; one that is there already is replaced, with its permissions."""
         with self._reading():
             pass  # refuses another embedder's vectors before any are made
-        for batch in batches(list({chunk.id: chunk for chunk in chunks}.values())):
+        for batch in batches({chunk.id: chunk for chunk in chunks}.values(), BATCH):
             embedded = embed(batch, self.embedder, vectors)
             rows = [_row(chunk, vector.tolist()) for chunk, vector in zip(batch, embedded, strict=True)]
             with self._writing(embedded.shape[1]) as connection, connection.cursor() as cursor:

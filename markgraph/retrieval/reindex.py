@@ -9,11 +9,12 @@ Does NOT touch the index by words: it has no vectors.
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
+from markgraph.batches import batches
 from markgraph.errors import EmptyIndexError, StorageError
 from markgraph.retrieval.dense import BATCH, embedded_text
 from markgraph.retrieval.generations import FIRST, Generation, Store, generation_name
@@ -110,7 +111,7 @@ class Move:
 def catch_up(old: Index, new: Index, progress: Callable[[int], object] = lambda _: None) -> int:
     """Make `new` hold what `old` does, and return how many chunks had to be embedded."""
     written = 0
-    for page in _pages(_pairs(old, new), BATCH):
+    for page in batches(_pairs(old, new), BATCH):
         missing = [mine for mine, other in page if mine and not _same_but_permissions(mine, other)]
         new.add(missing)
         new.remove([other.id for mine, other in page if other and not mine])
@@ -197,17 +198,6 @@ def _all(index: Index) -> Iterator[Chunk]:
     while page:
         yield from page
         page = index.scan(page[-1].id)
-
-
-def _pages(pairs: Iterable[Pair], size: int) -> Iterator[list[Pair]]:
-    page: list[Pair] = []
-    for pair in pairs:
-        page.append(pair)
-        if len(page) == size:
-            yield page
-            page = []
-    if page:
-        yield page
 
 
 @dataclass(frozen=True)

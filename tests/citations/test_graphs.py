@@ -60,7 +60,7 @@ class TestLadybugGraph(GraphSuite):
                     raise KeyboardInterrupt
                 run(then, {})
 
-        with pytest.raises(StorageError, match=r"Nothing does not exist.*ingest again"):
+        with pytest.raises(StorageError, match=r"Nothing does not exist\. .*ingest again"):
             delete_and("MATCH (p:Nothing) RETURN p")
         with pytest.raises(KeyboardInterrupt):
             delete_and("")

@@ -99,6 +99,11 @@ def finished(home: Path) -> int:
             return 0
 
 
+def readers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Return the processes in which documents are read."""
+    return psutil.Process(process.pid).children()
+
+
 @pytest.fixture(scope="module")
 def clean(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Clean:
     home = tmp_path_factory.mktemp("clean")
@@ -146,11 +151,9 @@ def test_ctrl_c_does_not_wait_for_a_document_that_is_being_read(tmp_path: Path) 
     (folder / "endless.pdf").write_bytes(BOMBS["endless-forms.pdf"]())
     process = start(folder, home, "index=words", "corpus.parser.memory=4096")
 
-    def reads() -> bool:
-        children = psutil.Process(process.pid).children()
-        return any(child.cpu_times().user > 2 for child in children)
-
-    wait_until(reads, process)
+    wait_until(lambda: any(child.cpu_times().user > 2 for child in readers_of(process)), process)
+    for child in readers_of(process):
+        child.suspend()  # it would end of itself when memory does
     process.send_signal(signal.SIGINT)
     began = time.monotonic()
     out, err = process.communicate(timeout=60)
