@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_args, get_type_hints
@@ -21,6 +22,7 @@ from langgraph.graph.state import CompiledStateGraph
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from markgraph.collection import check_collection
 from markgraph.config_errors import check_settings, explain, locate, nearest
 from markgraph.errors import ConfigError, MarkError
 from markgraph.security.caller import Caller
@@ -85,11 +87,26 @@ def compose(job: str, overrides: Sequence[str] = ()) -> DictConfig:
     """
     own = search_path(overrides)
     try:
-        if own:  # a person may change these files at any time
-            return _compose_anew(job, (*own, *overrides))
-        return _compose(job, tuple(overrides)).copy()
+        # A person may change their own files at any time.
+        config = _compose_anew(job, (*own, *overrides)) if own else _compose(job, tuple(overrides)).copy()
+        check_collection(config)
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: GROUP=null
-        raise explain(error, _compose(job, ())) from error
+        raise explain(error, with_chosen_groups(job, overrides)) from error
+    return config
+
+
+def with_chosen_groups(job: str, overrides: Sequence[str]) -> DictConfig:
+    """Return the config of `job` with the options that `overrides` choose, or the plain one without any.
+
+    Which keys are allowed depends on them.
+    """
+    folder = files(CONFIG_MODULE)
+    keys = [(each.partition("=")[0], each) for each in overrides]
+    groups = [each for key, each in keys if key.isidentifier() and folder.joinpath(key).is_dir()]
+    try:
+        return _compose_anew(job, (*search_path(overrides), *groups))
+    except (HydraException, OmegaConfBaseException, ValueError):
+        return _compose(job, ())
 
 
 def build_graph(config: DictConfig, **services: Unpack[Services]) -> Graph:

@@ -5,11 +5,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.resources import files
 from inspect import Parameter, signature
 from typing import Any
 
 from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, InterpolationKeyError
 
 from markgraph.errors import ConfigError
@@ -180,7 +181,23 @@ def _unknown_key(key: str, config: DictConfig) -> str:
     candidates = [name for name in beside if _exists(config, name)] or list(_keys(config))
     close = get_close_matches(key, candidates, n=1, cutoff=0.6)
     hint = f" Did you mean {close[0]!r}?" if close else ""
+    if others := _options_with(key):
+        hint = f" It is a setting of {' and of '.join(others)}."
     return f"Unknown config key {key!r}. Allowed: {', '.join(sorted(names))}.{hint}"
+
+
+def _options_with(key: str) -> list[str]:
+    """Return the options of a group, as GROUP=NAME, that have `key`."""
+    group, _, rest = key.partition(".")
+    folder = files("markgraph.conf").joinpath(group)
+    if not (group.isidentifier() and rest and folder.is_dir()):
+        return []
+    found = []
+    for file in folder.iterdir():
+        option = OmegaConf.create(file.read_text("utf-8")) if file.name.endswith(".yaml") else None
+        if isinstance(option, DictConfig) and _exists(option, rest):
+            found.append(f"{group}={file.name.removesuffix('.yaml')}")
+    return sorted(found)
 
 
 def _exists(config: DictConfig, key: str) -> bool:

@@ -59,6 +59,12 @@ class StorageError(MarkError):
     """Something could not be written or read back: a full disk, a damaged or mismatched index."""
 
 
+class OtherEmbedderError(StorageError):
+    """An index holds the vectors of another embedder than the config names: they don't compare."""
+
+    exit_code = 2
+
+
 class OverloadedError(MarkError):
     """More is asked at once than this machine keeps waiting: the same request will do later."""
 

@@ -53,7 +53,8 @@ def test_help_of_a_verb_shows_its_groups_and_settings(verb: str, capsys: pytest.
     assert f"\nmodel: {', '.join(options)}\n" in shown
     assert "=" in shown.partition("Groups")[0]
     assert "--cfg job" in shown
-    assert "--cfg job" in shown
+    for code in ("Exit codes: 0", "2 wrong use", "1 ", "130 interrupted"):
+        assert code in " ".join(shown.split())
 
 
 def test_cfg_job_prints_the_config_with_overrides(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ import yaml
 from omegaconf import DictConfig
 
 from markgraph.build import Graph, build_graph, compose, load_graph
-from markgraph.cli import VERBS, overrides_of, run
+from markgraph.cli import VERBS, overrides_of
 from markgraph.errors import ConfigError
 from markgraph.models.embed import HashEmbeddings
 from markgraph.models.fake import FakeChatModel
@@ -144,56 +144,6 @@ def test_every_service_is_made_without_weights_disk_or_network(group: str, offli
 def test_a_service_that_the_graph_has_no_use_for_is_not_made(offline: Path) -> None:
     config = compose("draw", [*NO_WEIGHTS, "corpus=eu_law"])
     assert build_graph(config).get_name() == "qa"
-
-
-MISTAKES = {
-    "graph.retrive.k=8": (
-        "'graph.retrive.k'",
-        "graph.retrieve, graph.route",
-        "Did you mean 'graph.retrieve.k'?",
-    ),
-    "graph.retrieve.kk=8": ("'graph.retrieve.kk'", "Allowed: graph.retrieve.k.", "mean 'graph.retrieve.k'?"),
-    "modle=fake": ("'modle'", "index, ", "Did you mean 'model'?"),
-    "model=smolm2": ("model=smolm2", "Allowed: fake, llamacpp, ", "Did you mean 'smollm2'?"),
-    "+graph.retrieve.nope=1": ("'graph.retrieve.nope'", "Allowed: graph.retrieve.k.", "'graph.retrieve.k'?"),
-    "+index.dept=1": (
-        "'index.dept'",
-        "index.depth, index.fusion, ",
-        "Did you mean 'index.depth'?",
-    ),
-    "+model.responces=[a]": ("'model.responces'", "model.responses", "Did you mean 'model.responses'?"),
-    "graph.retrieve.k=[1": ("'graph.retrieve.k'", "Allowed: a word", "Did you mean graph.retrieve.k='[1'?"),
-    "graph.retrieve=null": ("graph.retrieve can't be left out", "graph.route, graph.follow, graph.compress"),
-    "graph.retrieve.k=eight": ("'graph.retrieve.k'", "'eight'", "Not a valid int"),
-    "collection=${colection}": ("'colection'", "checkpoint, ", "Did you mean 'collection'?"),
-    "graph.retrieve._target_=os.system": ("os.system", "block"),
-    "graph._target_=nowhere.build": ("graph._target_", "'nowhere.build'"),
-    "retrieve": ("'retrieve' is not KEY=VALUE", "GROUP=NAME"),
-    "index=null": ("not null", "GROUP=NAME"),
-}
-"""What somebody might type, and what they must then be told."""
-
-
-@pytest.mark.parametrize("override", MISTAKES)
-def test_a_mistake_is_an_error_that_names_the_key_and_the_nearest_match(override: str) -> None:
-    with pytest.raises(ConfigError) as error:
-        load_graph("qa", [*NO_WEIGHTS, override])
-    for part in MISTAKES[override]:
-        assert part in str(error.value)
-
-
-@pytest.mark.parametrize("override", list(MISTAKES))
-def test_a_mistake_on_the_command_line_is_one_message_and_exit_code_2(
-    override: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(["ask", "When is payment due?", *NO_WEIGHTS, "checkpoint=none", override]) == 2
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err.startswith("markgraph: ")
-    assert "Traceback" not in output.err
-    assert "Error executing job" not in output.err
-    for part in MISTAKES[override]:
-        assert part in output.err
 
 
 def test_an_unknown_service_is_an_error() -> None:

@@ -143,6 +143,7 @@ def test_the_command_draws_into_the_file_it_is_given(
 ) -> None:
     place = tmp_path / "qa.png"
     assert run(["graph", "qa", *NO_WEIGHTS, f"png={place}"]) == 0
+    assert run(["graph", "qa", *NO_WEIGHTS, f"png={place.parent}/nowhere/qa.png"]) == 2
     assert capsys.readouterr().out == f"Drawn into {place}.\n"
     assert place.stat().st_size > 5000
 

@@ -21,7 +21,7 @@ from markgraph.bench.plan import RIVALS, Plan
 from markgraph.bench.plot import check_plot, draw_plot
 from markgraph.bench.progress import Progress
 from markgraph.bench.table import Row, as_json, show
-from markgraph.commands.checks import OUTPUTS, check_choice, check_number
+from markgraph.commands.checks import OUTPUTS, check_choice, check_number, check_writable
 from markgraph.errors import ConfigError
 from markgraph.models.catalog import weights_of
 from markgraph.models.machine import describe_machine, processor
@@ -44,6 +44,7 @@ def run(config: DictConfig) -> int:
     check_number(config, "threads", 1, 1024, optional=True)
     if config.plot is not None:
         check_plot(Path(config.plot))
+        check_writable("plot", Path(config.plot))
     plan = _plan(config)
     cases = _chosen(import_module(SUITES[config.suite]).cases(plan), config)
     progress = Progress(sum(case.seconds * (case.rounds or config.rounds) for case in cases))

@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from markgraph.bench.plot import check_plot
-from markgraph.commands.checks import OUTPUTS, check_choice, check_number
+from markgraph.commands.checks import OUTPUTS, check_choice, check_number, check_writable
 
 SUITES = {"retrieval": "markgraph.commands.evaluate_retrieval"}
 """The module of each suite: its `run(config)` measures, prints, and returns the exit code."""
@@ -20,5 +20,6 @@ def run(config: DictConfig) -> int:
     check_number(config, "limit", 1, 10**9, optional=True)
     if config.plot is not None:
         check_plot(Path(config.plot))
+        check_writable("plot", Path(config.plot))
     code: int = import_module(SUITES[config.suite]).run(config)
     return code

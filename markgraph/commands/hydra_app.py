@@ -13,9 +13,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from markgraph.build import compose, search_path
+from markgraph.build import search_path, with_chosen_groups
+from markgraph.collection import check_collection, collections_in
 from markgraph.config_errors import explain, nearest
-from markgraph.errors import ConfigError
+from markgraph.errors import ConfigError, EmptyIndexError
 
 
 def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
@@ -40,7 +41,7 @@ def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
             print(f"[{HydraConfig.get().job.override_dirname}]", file=sys.stderr)  # noqa: T201
         try:
             _set_log_level(config.get("debug", {}).get("log_level", "WARNING"))
-            codes.append(import_module(f"markgraph.commands.{job}").run(config))
+            codes.append(_run(job, config))
         except BaseException as fault:  # Hydra would print it as its own
             faults.append(fault)
 
@@ -49,13 +50,35 @@ def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
     try:
         hydra.main(version_base="1.3", config_path="pkg://markgraph.conf", config_name=job)(task)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise explain(error, compose(job)) from error
+        raise explain(error, with_chosen_groups(job, overrides)) from error
     finally:
         sys.argv = arguments
         os.umask(umask)
     if faults:
-        raise faults[0]
+        raise _explained(faults[0], job, overrides)
     return max(codes, default=0)
+
+
+def _explained(fault: BaseException, job: str, overrides: Sequence[str]) -> BaseException:
+    """Return what a verb raised, in words that help where it read a setting that can't be resolved."""
+    if isinstance(fault, OmegaConfBaseException):
+        return explain(fault, with_chosen_groups(job, overrides))
+    return fault
+
+
+def _run(job: str, config: DictConfig) -> int:
+    """Run a verb; where it found its collection empty, say which, and which others there are."""
+    check_collection(config)
+    try:
+        code: int = import_module(f"markgraph.commands.{job}").run(config)
+    except EmptyIndexError as error:
+        others = ", ".join(collections_in(config.data_dir)) or "none"
+        raise EmptyIndexError(
+            f"Nothing has been ingested yet into collection {config.collection!r}. Collections in "
+            f"{config.data_dir}: {others}. Choose one with collection=NAME, or run "
+            f"`markgraph ingest FOLDER collection={config.collection}` first."
+        ) from error
+    return code
 
 
 def _set_log_level(level: str) -> None:

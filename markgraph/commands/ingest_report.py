@@ -1,8 +1,9 @@
 """Shows what an ingestion did: a table on a terminal, a line for a pipe, JSON for programs."""
 
 import json
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -16,6 +17,7 @@ from markgraph.ingestion.report import Details
 COUNTS = ("added", "changed", "removed", "failed", "permitted", "unchanged", "skipped")
 SHOWN = 3
 """How many skipped files are named; the details have all."""
+_LINE = re.compile(r"\bline \d+")
 Report = dict[str, Any]
 
 
@@ -57,10 +59,22 @@ def print_text(report: Report, details: Details, *, dry_run: bool) -> None:
         console.print(f"Skipped, links, other kinds, or ingested by themselves: {', '.join(names)}{more}")
     if report["unreadable"]:
         console.print(f"Nobody may read {report['unreadable']} of these documents: no rule opens them.")
-    for failure in report["failures"]:
-        print(f"failed: {printable(failure['reason'])}", file=sys.stderr)  # noqa: T201
+    for count, reason in _grouped(report["failures"]):
+        several = f"{count} documents, the first: " if count > 1 else ""
+        print(f"failed: {several}{printable(reason)}", file=sys.stderr)  # noqa: T201
     if report["failed"] > len(report["failures"]):
         print(f"failed: {report['failed']} in all; each is named in {details.path}", file=sys.stderr)  # noqa: T201
+
+
+def _grouped(failures: Sequence[Mapping[str, str]]) -> Iterator[tuple[int, str]]:
+    """Yield how many documents failed alike, but for their names and lines, and the reason of the first."""
+    alike: dict[str, list[str]] = {}
+    for failure in failures:
+        reason = failure["reason"]
+        kind = _LINE.sub("line", reason.replace(failure["source"], ""))
+        alike.setdefault(kind, []).append(reason)
+    for reasons in alike.values():
+        yield len(reasons), reasons[0]
 
 
 def _sentence(report: Report) -> str:

@@ -1,4 +1,4 @@
-"""`markgraph ingest reindex`: a collection to another embedder, while it serves."""
+"""`markgraph reindex`: a collection to another embedder, while it serves."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from markgraph.build import compose, make, make_service
 from markgraph.commands.checks import OUTPUTS, check_choice, check_number
-from markgraph.errors import ConfigError, StorageError, UsageError
+from markgraph.errors import ConfigError, EmptyIndexError, StorageError, UsageError
 from markgraph.ingestion.lock import alone
 from markgraph.retrieval.generations import SwitchableIndex
 from markgraph.retrieval.reindex import Move, Report
@@ -33,8 +33,12 @@ def run(config: DictConfig) -> int:
             "Only an index of vectors has an embedder: index=dense, index=chroma_server, or index=pgvector. "
             "index=dense is the part of a hybrid collection that searches by meaning."
         )
+    if not index.index.generations():
+        raise EmptyIndexError("Nothing has been ingested yet. Run `markgraph ingest FOLDER` first.")
     folder = Path(config.data_dir).expanduser() / config.collection
     option = HydraConfig.get().runtime.choices["embedder"]
+    if not any(each.startswith("embedder=") for each in HydraConfig.get().overrides.task):
+        print(f"No embedder=NAME is given: moving to the one that the config has, {option}.", file=sys.stderr)  # noqa: T201
     settings = changed_settings(config, option)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from markgraph.build import CONFIG_MODULE, own_configs
 from markgraph.commands.checks import OUTPUTS, check_choice, check_number
 from markgraph.commands.judged import Judged, asking, judged
 from markgraph.commands.terminal import printable
-from markgraph.errors import ConfigError, StorageError
+from markgraph.errors import ConfigError, StorageError, UsageError
 from markgraph.evaluation.tuning import Fit, ask_parts, fit
 from markgraph.retrieval.fusion import Convex
 from markgraph.retrieval.hybrid import HybridIndex
@@ -26,6 +26,8 @@ BAR = 40
 
 def run(config: DictConfig) -> int:
     """Fit what `config.what` names, write the weight down, print what it is worth, and return 0."""
+    if config.what is None:
+        raise UsageError("Say what to fit, and to which questions: markgraph tune retriever dataset=FOLDER")
     check_choice(config, "what", ("retriever",))
     check_choice(config, "output", OUTPUTS)
     check_number(config, "limit", 1, 10**9, optional=True)

@@ -131,7 +131,8 @@ class Folder:
         counts = Counter(Path(name).suffix.lower() or "(no suffix)" for name in self.skipped())
         there = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common()) or "no files"
         expected = ", ".join(self._suffixes)
-        return f"Nothing to read in {self._root}: it holds {there}.\nExpected some of: {expected}."
+        lines = " JSON lines: corpus=jsonl." if ".jsonl" in counts else ""
+        return f"Nothing to read in {self._root}: it holds {there}.\nExpected some of: {expected}.{lines}"
 
 
 class EuLaw:

@@ -12,6 +12,7 @@ from markgraph.errors import ConfigError, UsageError
 from markgraph.ingestion.rules import Grant, Rule, Rules
 
 Location = tuple[int | str, ...]
+_KINDS = {type(None): "nothing", list: "a list", str: "a text", dict: "a mapping"}
 
 
 def read_rules(path: str | Path | None) -> Rules:
@@ -50,10 +51,23 @@ def _explained(error: Any) -> str:
     where = ".".join(map(str, error["loc"])) or "the file"
     if error["type"] == "tuple_type":
         return f"{where}: expected a list, such as [a, b]"
+    if error["type"] == "missing":
+        return f"{where} is missing: say who may read, as in readers: [public]; with readers: [] nobody may"
+    if error["type"] in ("model_type", "mapping_type", "dict_type"):
+        got = _KINDS.get(type(error["input"]), "a value")
+        return f"{where}: got {got}, expected a mapping, KEY: VALUE.{_keys_at(error['loc'])}"
     if error["type"] != "extra_forbidden":
         return f"{where}: {error['msg'].removeprefix('Value error, ')}"
     allowed = _model_at(error["loc"]).model_fields
     return f"unknown key {where}.{nearest(str(error['loc'][-1]), allowed)}"
+
+
+def _keys_at(location: Location) -> str:
+    """Return a sentence with the keys that are allowed at `location`; those of `where` are of any name."""
+    if "where" in location:
+        return ""
+    model = _model_at((*location, "")) if location else Rules
+    return f" Allowed: {', '.join(sorted(model.model_fields))}."
 
 
 def _model_at(location: Location) -> type[BaseModel]:

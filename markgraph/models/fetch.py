@@ -269,9 +269,12 @@ def snapshot(repository: str, revision: str, folder: Path) -> Path:
     except Exception as error:  # the library's own, or of the HTTP client that this release of it carries
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
+        got = str(error).strip().removeprefix("Got: ")
         raise WeightsError(
-            f"{repository}@{revision} could not be fetched. Got: {error}\nIf the hub cannot be reached, "
-            "copy the files here and use file:PATH. Otherwise run again: it goes on from where it stopped."
+            f"{repository}@{revision} could not be fetched. Got: {got}\nIf the hub cannot be reached, "
+            "copy the files here and use file:PATH in the setting that named the hub "
+            "(model.engine.source=file:PATH, rerank.reranker.source=file:PATH). Otherwise run again: it "
+            "goes on from where it stopped."
         ) from error
     if not any(file.is_file() for file in path.rglob("*")):
         raise WeightsError(f"{repository}@{revision} has no file that is safe to load: {', '.join(_SAFE)}.")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from typing_extensions import Protocol, runtime_checkable  # typing's own would read the weights, in 3.11
 
-from markgraph.errors import ConfigError, StorageError
+from markgraph.errors import ConfigError, OtherEmbedderError
 from markgraph.retrieval.types import Chunk, Vectors
 
 BATCH = 256
@@ -52,14 +52,14 @@ def check_built_with(place: str, built_with: str | None, embedder: Embedder) -> 
     """Refuse vectors that another embedder made: they don't compare.
 
     Raises:
-        StorageError: the index at `place` was built with another embedder.
+        OtherEmbedderError: the index at `place` was built with another embedder.
     """
     if built_with != embedder.name:
-        raise StorageError(
+        raise OtherEmbedderError(
             f"The index in {place} was built with embedder {built_with!r}; "
             f"the config asks for {embedder.name!r}. Choose the embedder it was built with, move it to "
-            "another with `markgraph ingest reindex embedder=NAME`, or ingest into another collection "
-            "(collection=NAME)."
+            "another with `markgraph reindex embedder=NAME collection=THIS`, or ingest into another "
+            "collection (collection=OTHER)."
         )
 
 

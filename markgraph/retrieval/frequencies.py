@@ -1,5 +1,6 @@
 """Keeps how often which word is in which chunk, as matrices of bm25s that processes map into memory."""
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,10 @@ from typing import Any, Self, TypeAlias
 import bm25s
 import numpy as np
 import numpy.typing as npt
+
+_LOGGER = logging.getLogger("bm25s")
+if _LOGGER.level == logging.DEBUG:  # bm25s sets that when it is imported: let the application decide
+    _LOGGER.setLevel(logging.NOTSET)
 
 Array: TypeAlias = npt.NDArray[Any]
 BLOCK = 1 << 22

@@ -47,8 +47,10 @@ class Postgres:
         except MarkError:
             raise
         except psycopg.Error as error:
+            said = str(error).strip()
+            said += "" if said.endswith((".", "?")) else "."
             raise StorageError(
-                f"Postgres ({self.place}) did not do what was asked: {str(error).strip()}. "
+                f"Postgres ({self.place}) did not do what was asked: {said} "
                 "Is it running, and does it have pgvector 0.8 or later?"
             ) from error
 

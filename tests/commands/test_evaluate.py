@@ -101,6 +101,7 @@ def test_measures_the_reranker_where_there_is_one(markgraph: Command, dataset: P
         (["retrievers=[]"], "'retrievers' is empty. Allowed: dense"),
         (["k=10"], "'k' has value 10. Allowed: a whole number, 100 to 1000"),
         (["plot=plot.svg"], "A plot is a .png file"),
+        (["dataset=/nowhere", "plot=/nope/x.png"], "Cannot write plot=/nope/x.png: there is no folder /nope"),
         (["resume=maybe"], "'resume'"),
     ],
 )

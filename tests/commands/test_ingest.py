@@ -28,6 +28,31 @@ def test_a_wrong_path_names_the_nearest(markgraph: Markgraph, documents: Path) -
     assert "my documents" in ran.err
 
 
+def test_json_lines_that_are_taken_for_a_file_are_told_how_they_are_read(
+    markgraph: Markgraph, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jsonl").write_text('{"_id": "1", "text": "Due."}\n')
+    assert "JSON lines: corpus=jsonl." in markgraph("ingest", f"{tmp_path}/a.jsonl", HASHED).err
+
+
+def test_documents_that_fail_alike_are_one_line(markgraph: Markgraph, tmp_path: Path) -> None:
+    lines = [f'{{"_id": "{number}", "body": "Clause {number}."}}\n' for number in range(9)]
+    (tmp_path / "a.jsonl").write_text("".join([*lines, "no JSON\n"]))
+    ran = markgraph("ingest", f"{tmp_path}/a.jsonl", HASHED, "corpus=jsonl")
+    failed = [line for line in ran.err.splitlines() if line.startswith("failed: ")]
+    assert [line.partition(" of ")[0] for line in failed] == [
+        "failed: 9 documents, the first: Cannot read line 1",
+        "failed: Cannot read line 10",
+    ]
+
+
+def test_nothing_is_written_beside_the_collections(markgraph: Markgraph, documents: Path, home: Path) -> None:
+    for name in ("../x", "", "conf"):
+        assert markgraph("ingest", str(documents), HASHED, f"collection={name}").code == 2
+    assert not home.exists()
+    assert not (home.parent / "x").exists()
+
+
 def test_no_path_is_wrong_use(markgraph: Markgraph) -> None:
     ran = markgraph("ingest", HASHED)
     assert ran.code == 2

@@ -52,7 +52,16 @@ def test_what_does_not_fit_is_explained_and_changes_nothing(
     assert markgraph("search", WORDS, NO_WEIGHTS).code == 0
 
 
-def test_there_must_be_a_collection(markgraph: Command) -> None:
-    done = markgraph(*SMALLER)
+def test_there_must_be_a_collection(markgraph: Command, home: Path) -> None:
+    done = markgraph(*SMALLER, "collection=nothing")
     assert done.code == 2
-    assert "markgraph ingest FOLDER" in done.err
+    assert "markgraph ingest FOLDER collection=nothing" in done.err
+    assert not (home / "nothing").exists()
+
+
+@pytest.mark.usefixtures("collection")
+def test_says_which_embedder_it_takes_where_none_is_named(markgraph: Command) -> None:
+    assert (
+        "No embedder=NAME is given: moving to the one that the config has, hash." in markgraph(*SMALLER).err
+    )
+    assert "No embedder" not in markgraph(*SMALLER, "embedder=hash").err

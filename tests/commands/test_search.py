@@ -1,5 +1,8 @@
 """`markgraph search`: what is found, why in this order, and that permissions hold here too."""
 
+import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,5 +106,29 @@ def test_wrong_use_is_explained(markgraph: Command, words: list[str], message: s
 
 def test_says_how_to_begin_where_nothing_was_ingested(markgraph: Command) -> None:
     done = markgraph("search", WORDS, NO_WEIGHTS)
-    assert done.code != 0
+    assert done.code == 2
     assert "markgraph ingest FOLDER" in done.err
+
+
+@pytest.mark.usefixtures("collection")
+def test_a_collection_that_is_not_there_is_named_with_those_that_are(markgraph: Command) -> None:
+    done = markgraph("search", WORDS, NO_WEIGHTS, "collection=mixx")
+    assert done.code == 2
+    assert "into collection 'mixx'" in done.err
+    assert ": no_weights. Choose one with collection=NAME" in done.err
+
+
+@pytest.mark.usefixtures("collection")
+def test_vectors_of_another_embedder_are_wrong_use(markgraph: Command) -> None:
+    done = markgraph("search", WORDS, NO_WEIGHTS, "embedder.dimensions=64")
+    assert done.code == 2
+    assert "markgraph reindex embedder=NAME collection=" in done.err
+
+
+def test_bm25s_logs_at_the_level_of_the_application() -> None:
+    program = (
+        "import logging; import markgraph.retrieval.frequencies; "
+        "print(logging.getLogger('bm25s').getEffectiveLevel())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{logging.WARNING}\n"

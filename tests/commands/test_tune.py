@@ -70,6 +70,12 @@ def test_claims_no_gain_that_is_not_there(markgraph: Command, judged: Path) -> N
     assert "To use it: experiment=tuned" in shown
 
 
+def test_says_what_may_be_fitted(markgraph: Command) -> None:
+    done = markgraph("tune", NO_WEIGHTS)
+    assert done.code == 2
+    assert "markgraph tune retriever dataset=FOLDER" in done.err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -88,3 +88,4 @@ def test_says_what_a_hub_lacks(
     assert child.returncode == 1
     assert "markgraph.errors.WeightsError" in err
     assert message in err
+    assert "Got: Got:" not in err
