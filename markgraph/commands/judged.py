@@ -10,10 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from markgraph.build import make, make_service, make_services
-from markgraph.commands.ingest import alone
 from markgraph.errors import UsageError
 from markgraph.evaluation.beir import Dataset, Text, load_dataset
 from markgraph.evaluation.collection import chunks_of, collection_name, fill
+from markgraph.ingestion.lock import alone
 from markgraph.retrieval.search import Refine
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, require_role
