@@ -177,8 +177,8 @@ class Assumed(Rules):
             was = f"readers=[{','.join(old.readers)}] classification={CLASSIFICATIONS[old.classification]}"
             unsaid = "readers" if opens else "classification"
             raise UsageError(
-                f"{source} was ingested with {was}; without {unsaid} it would be opened to more. Say both as they "
-                "were, or as they are to be, for example readers=[public] classification=public."
+                f"{source} was ingested with {was}; without {unsaid} it would be opened to more. Say both "
+                "as they were, or as they are to be, for example readers=[public] classification=public."
             )
 
 
