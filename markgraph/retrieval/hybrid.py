@@ -32,6 +32,11 @@ class HybridIndex:
         """Return what the first part by meaning embeds with; None where there is none."""
         return next((part.embedder for part in self.parts if part.embedder), None)
 
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """Return what its parts write to."""
+        return tuple(store for part in self.parts for store in part.stores)
+
     def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:
         """Store `chunks` in every part."""
         for part in self.parts:
