@@ -5,7 +5,7 @@ Does NOT write to the index: this process does.
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -64,9 +64,9 @@ class RayExecutor:
         """
         if not items:
             return
-        is_done = False
+        is_done, outcomes = False, self._outcomes(items, prepare)
         try:
-            for item, outcome in zip(items, self._outcomes(items, prepare), strict=True):
+            for item, outcome in zip(items, outcomes, strict=True):
                 if isinstance(outcome, MarkError):
                     raise outcome
                 if outcome.source != item.source:
@@ -76,6 +76,7 @@ class RayExecutor:
                 yield outcome
             is_done = True
         finally:
+            outcomes.close()  # what uses the cluster ends before it
             if not is_done:
                 self.close()
 
@@ -85,7 +86,7 @@ class RayExecutor:
             self._cluster.leave()
             self._cluster = None
 
-    def _outcomes(self, items: Sequence[Item], prepare: Prepare) -> Iterator[Any]:
+    def _outcomes(self, items: Sequence[Item], prepare: Prepare) -> Generator[Any, None, None]:
         ray = import_ray()
         if self._cluster is None or not ray.is_initialized():
             self._cluster = Cluster(self.address, self.cpus, self.memory)
