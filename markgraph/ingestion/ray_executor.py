@@ -23,7 +23,7 @@ from markgraph.retrieval.types import Vectors
 Batch = dict[str, Any]
 """Columns by name: `item` or `outcome`, each a list of objects."""
 PATIENCE = 3
-"""Seconds for the threads of Ray Data to notice that nobody takes results any more; one of them never does."""
+"""Seconds for the threads of Ray Data to notice that nobody takes results any more; one never does."""
 RETRIES = 2
 """How often a worker that died is started again, and what it was doing is done again."""
 
