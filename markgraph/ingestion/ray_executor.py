@@ -4,8 +4,11 @@ Workers run the same code as `executor=local`, so they need markgraph, and the f
 Does NOT write to the index: this process does.
 """
 
+import threading
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +22,8 @@ from markgraph.retrieval.types import Vectors
 
 Batch = dict[str, Any]
 """Columns by name: `item` or `outcome`, each a list of objects."""
+PATIENCE = 3
+"""Seconds for the threads of Ray Data to notice that nobody takes results any more; one never does."""
 RETRIES = 2
 """How often a worker that died is started again, and what it was doing is done again."""
 
@@ -64,9 +69,9 @@ class RayExecutor:
         """
         if not items:
             return
-        is_done = False
+        is_done, outcomes = False, self._outcomes(items, prepare)
         try:
-            for item, outcome in zip(items, self._outcomes(items, prepare), strict=True):
+            for item, outcome in zip(items, outcomes, strict=True):
                 if isinstance(outcome, MarkError):
                     raise outcome
                 if outcome.source != item.source:
@@ -76,6 +81,7 @@ class RayExecutor:
                 yield outcome
             is_done = True
         finally:
+            outcomes.close()  # what uses the cluster ends before it
             if not is_done:
                 self.close()
 
@@ -85,23 +91,27 @@ class RayExecutor:
             self._cluster.leave()
             self._cluster = None
 
-    def _outcomes(self, items: Sequence[Item], prepare: Prepare) -> Iterator[Any]:
+    def _outcomes(self, items: Sequence[Item], prepare: Prepare) -> Generator[Any, None, None]:
         ray = import_ray()
         if self._cluster is None or not ray.is_initialized():
             self._cluster = Cluster(self.address, self.cpus, self.memory)
         self._check_room(ray.cluster_resources().get("CPU", 0), prepare.embedder)
+        threads = set(threading.enumerate())
         with warnings.catch_warnings():
             # How often to restart has no other name yet, and others of Ray's settings warn of themselves.
             warnings.simplefilter("ignore", DeprecationWarning)
             dataset = self._dataset(items, prepare)
         try:
-            for batch in dataset.iter_batches(batch_size=None, batch_format="numpy"):
-                yield from batch["outcome"]
+            with closing(iter(dataset.iter_batches(batch_size=None, batch_format="numpy"))) as batches:
+                for batch in batches:
+                    yield from batch["outcome"]
         except ray.exceptions.RayError as error:
             raise MarkError(
                 f"Ray could not finish: {error}. What is in the index stays. Run it again, "
                 "or take executor=local."
             ) from error
+        finally:
+            _join(set(threading.enumerate()) - threads)
 
     def _dataset(self, items: Sequence[Item], prepare: Prepare) -> Any:
         """Return what is to be done; it begins when it is asked for results."""
@@ -137,6 +147,13 @@ class RayExecutor:
                 f"The Ray cluster has {cpus:g} CPUs. Expected at least {least}: reading takes one, embedding "
                 "another. Add some, or take executor=local."
             )
+
+
+def _join(threads: set[threading.Thread]) -> None:
+    """Wait for what Ray Data does on the side: Ray ends the whole process if a thread asks it too late."""
+    end = time.monotonic() + PATIENCE
+    for thread in threads:
+        thread.join(max(0, end - time.monotonic()))
 
 
 class _Read:
