@@ -19,7 +19,15 @@ ENDLESS = BOMBS["endless-forms.pdf"]()
 
 
 def children() -> set[int]:
-    return {child.pid for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE}
+    """Return the readers that live; other tests of this process may have started servers."""
+    return {child.pid for child in psutil.Process().children() if is_reader(child)}
+
+
+def is_reader(child: psutil.Process) -> bool:
+    try:
+        return child.status() != psutil.STATUS_ZOMBIE and "markgraph.documents.worker" in child.cmdline()
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_until(is_so, seconds: float = 30) -> None:

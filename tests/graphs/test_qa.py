@@ -1,6 +1,7 @@
 """The question-answering graph, run as an importing app would run it."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from markgraph.build import Graph, load_graph
 from markgraph.errors import DeniedError, EmptyIndexError
 from markgraph.models.embed import HashEmbeddings
 from markgraph.models.fake import FakeChatModel
-from markgraph.retrieval.hybrid import HybridIndex
 from markgraph.retrieval.types import Index
+from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
 from tests.graphs.conftest import BONUS, PAYMENT
 
@@ -137,9 +138,10 @@ def test_json_does_not_make_a_caller(setup: Setup) -> None:
     assert setup.model.prompts == []
 
 
-def test_an_empty_index_says_what_to_do(setup: Setup, reader: Caller) -> None:
+def test_an_empty_index_says_what_to_do(setup: Setup, reader: Caller, tmp_path: Path) -> None:
+    index = WordsIndex(tmp_path / "empty.sqlite")
     with pytest.raises(EmptyIndexError, match="markgraph ingest"):
-        setup(GOOD, index=HybridIndex([])).invoke({"question": PAY}, context=reader)
+        setup(GOOD, index=index).invoke({"question": PAY}, context=reader)
 
 
 def test_a_follow_up_is_asked_with_its_topic(setup: Setup, reader: Caller) -> None:

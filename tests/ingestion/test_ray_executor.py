@@ -44,13 +44,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Start a cluster of two CPUs in a folder that nothing should be imported from; return the folder."""
     folder, before = tmp_path_factory.mktemp("working"), Path.cwd()
+    others = psutil.Process().children(recursive=True)  # servers of other tests
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
         patch.chdir(folder)
         cluster = Cluster(None, cpus=2, memory=128)
     assert Path.cwd() == before
     yield folder
-    family = psutil.Process().children(recursive=True)
+    family = set(psutil.Process().children(recursive=True)) - set(others)
     cluster.leave()
     assert not ray.is_initialized()
     assert len(family) > 4
