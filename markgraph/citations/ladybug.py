@@ -23,7 +23,7 @@ SCHEMA = (
     "CREATE REL TABLE IF NOT EXISTS ANSWERS_TO(FROM Passage TO CitationKey, term STRING)",
 )
 TABLES = "CALL show_tables() RETURN name"
-BUFFER_POOL = 256 * 1024**2
+BUFFER_POOL = 4 * 1024**3
 """Bytes of memory at most; with LadybugDB's default, most of the machine's, it opens ten times slower."""
 LARGEST = 64 * 1024**3
 """Bytes of address space set aside for the file."""
