@@ -15,6 +15,16 @@ BONUS = "The secret bonus of the managing director for the year is 90,000 EUR."
 
 
 @pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder of three documents."""
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        (folder / f"{name}.md").write_text(f"# Terms {name}\n\nPayment {name} is due in thirty days.\n")
+    return folder
+
+
+@pytest.fixture
 def embedder() -> HashEmbeddings:
     return HashEmbeddings()
 

@@ -26,15 +26,6 @@ from tests.retrieval.index_suite import found
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "documents"
-    folder.mkdir()
-    for name in ("a", "b", "c"):
-        (folder / f"{name}.md").write_text(f"# Terms {name}\n\nPayment {name} is due in thirty days.\n")
-    return folder
-
-
-@pytest.fixture
 def index(tmp_path: Path) -> Index:
     parts = [ChromaIndex(tmp_path / "chroma", HashEmbeddings()), WordsIndex(tmp_path / "words.sqlite")]
     return HybridIndex(parts)

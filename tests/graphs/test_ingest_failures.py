@@ -23,15 +23,6 @@ LONG = "\n## More\n\nThis section has nothing to do with it at all. " * 30
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "documents"
-    folder.mkdir()
-    for name in ("a", "b", "c"):
-        (folder / f"{name}.md").write_text(f"# Terms {name}\n\nPayment {name} is due in thirty days.\n")
-    return folder
-
-
-@pytest.fixture
 def index(tmp_path: Path) -> Index:
     return WordsIndex(tmp_path / "words.sqlite")
 
