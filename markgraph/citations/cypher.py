@@ -19,19 +19,21 @@ Run = Callable[[str, dict[str, Any]], list[list[Any]]]
 BATCH = 500
 """Passages of one transaction."""
 
-KEYS_OF = "MATCH (p:Passage)-[]->(k:CitationKey) WHERE p.id IN $ids RETURN DISTINCT k.key"
-DELETE = "MATCH (p:Passage) WHERE p.id IN $ids DETACH DELETE p"
+# Each finds its nodes by key, one pattern at a time: `id IN $ids`, or two nodes in one pattern, make LadybugDB
+# read whole tables (1.2 s against 0.04 s for 1,000 mentions among 15,000 passages).
+KEYS_OF = "UNWIND $ids AS id MATCH (p:Passage {id: id})-[]->(k:CitationKey) RETURN DISTINCT k.key"
+DELETE = "UNWIND $ids AS id MATCH (p:Passage {id: id}) DETACH DELETE p"
 DELETE_UNUSED = """
-MATCH (k:CitationKey) WHERE k.key IN $keys AND NOT EXISTS { MATCH (k)<-[]-(:Passage) } DELETE k
+UNWIND $keys AS key MATCH (k:CitationKey {key: key}) WHERE NOT EXISTS { MATCH (k)<-[]-(:Passage) } DELETE k
 """
 ADD_PASSAGES = "UNWIND $ids AS id CREATE (:Passage {id: id})"
 ADD_KEYS = "UNWIND $keys AS key MERGE (:CitationKey {key: key})"
 ADD_MENTIONS = """
-UNWIND $rows AS row MATCH (p:Passage {id: row.id}), (k:CitationKey {key: row.key})
+UNWIND $rows AS row MATCH (p:Passage {id: row.id}) WITH row, p MATCH (k:CitationKey {key: row.key})
 CREATE (p)-[:CITES {kind: row.kind, text: row.text, place: row.place, rank: row.rank}]->(k)
 """
 ADD_ANCHORS = """
-UNWIND $rows AS row MATCH (p:Passage {id: row.id}), (k:CitationKey {key: row.key})
+UNWIND $rows AS row MATCH (p:Passage {id: row.id}) WITH row, p MATCH (k:CitationKey {key: row.key})
 CREATE (p)-[:ANSWERS_TO {term: row.term}]->(k)
 """
 NEIGHBOURS = """
