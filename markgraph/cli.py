@@ -20,6 +20,8 @@ class Verb(NamedTuple):
     """What the first words, before any option, are the value of."""
     lists: tuple[str, ...] = ()
     """Settings that hold several names: `KEY=a,b` is a list, where Hydra would ask for -m."""
+    flags: tuple[str, ...] = ()
+    """Settings that may be given as `--KEY VALUE`, or `--KEY` for true, beside `KEY=VALUE`."""
 
 
 VERBS = {
@@ -85,6 +87,7 @@ def overrides_of(verb: str, arguments: Sequence[str]) -> list[str]:
 
     Options go last: Hydra's parser knows one row of overrides only, and takes a second one for an error.
     """
+    arguments = _without_flags(VERBS[verb].flags, arguments)
     words = 0
     while words < len(arguments) and not (_OVERRIDE.match(arguments[words]) or arguments[words][:1] == "-"):
         words += 1
@@ -96,6 +99,21 @@ def overrides_of(verb: str, arguments: Sequence[str]) -> list[str]:
     value = text if verb == "graph" else quoted(text)
     key = VERBS[verb].words
     return [f"{key}={value}" if key else text, *rest]
+
+
+def _without_flags(flags: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    """Return `arguments` with each `--KEY VALUE`, `--KEY=VALUE` and `--KEY` of `flags` as an override."""
+    plain: list[str] = []
+    rest = list(arguments)
+    while rest:
+        key, given, value = rest.pop(0).partition("=")
+        if key[2:] not in flags or key[:2] != "--":
+            plain.append(key + given + value)
+            continue
+        if not given and rest and rest[0][:1] != "-" and not _OVERRIDE.match(rest[0]):
+            given, value = "=", rest.pop(0)
+        plain.append(f"{key[2:]}={quoted(value)}" if given else f"{key[2:]}=true")
+    return plain
 
 
 def _listed(lists: Sequence[str], argument: str) -> str:

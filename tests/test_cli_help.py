@@ -163,3 +163,19 @@ def test_a_sweep_runs_once_for_each_value(documents: Path, capsys: pytest.Captur
     assert run(["ask", "When is payment due?", *NO_WEIGHTS, *sweep]) == 0
     assert capsys.readouterr().out.count('"answer": ') == 2
     assert [file.name for file in documents.iterdir()] == ["terms.md"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["--who", "ada", "n=1"], ["who='ada'", "n=1"]),
+        (["--who=a=b"], ["who='a=b'"]),
+        (["--who", "n=1"], ["who=true", "n=1"]),
+        (["--who", "--cfg", "job"], ["who=true", "--cfg", "job"]),
+        (["word", "--who", "it's"], ["query='word'", r"who='it\'s'"]),
+        (["--other", "x"], ["--other", "x"]),
+    ],
+)
+def test_a_flag_is_a_setting(typed: list[str], meant: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VERBS, "search", VERBS["search"]._replace(flags=("who",)))
+    assert sorted(overrides_of("search", typed)) == sorted(meant)

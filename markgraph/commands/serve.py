@@ -9,13 +9,13 @@ from omegaconf import DictConfig
 from markgraph.build import build_graph, make
 from markgraph.commands.checks import check_number
 from markgraph.errors import MissingExtraError, UsageError
-from markgraph.security.doors import LocalDoor
+from markgraph.security.doors import Door
 
 
 def run(config: DictConfig) -> int:
     """Serve until interrupted."""
     check_number(config, "port", 0, 65535)
-    door: LocalDoor = make(config, "auth")
+    door: Door = make(config, "auth")
     door.check_host(str(config.host))
     try:
         import uvicorn

@@ -34,6 +34,8 @@ class Caller:
     """Groups whose documents they may read."""
     clearance: int
     """Up to which level of `CLASSIFICATIONS` they may read; 0 is the lowest."""
+    scopes: tuple[str, ...] | None
+    """Permissions that the token was issued for, which narrow those of the roles; None: no narrowing."""
 
     def __init__(
         self,
@@ -43,16 +45,17 @@ class Caller:
         tenant: str = "default",
         groups: Iterable[str] = (),
         clearance: int = 0,
+        scopes: Iterable[str] | None = None,
     ) -> None:
         """Freeze what is given; lists from config become tuples.
 
         Raises:
-            ConfigError: `roles` or `groups` is a string, which would count as its letters.
+            ConfigError: `roles`, `groups` or `scopes` is a string, which would count as its letters.
         """
-        for name, value in (("roles", roles), ("groups", groups)):
+        for name, value in (("roles", roles), ("groups", groups), ("scopes", scopes)):
             if isinstance(value, str):
                 raise ConfigError(f"A caller's {name} are a list; got {value!r}. Write [{value}].")
-            object.__setattr__(self, name, tuple(value))
+            object.__setattr__(self, name, None if value is None else tuple(value))
         object.__setattr__(self, "subject", subject)
         object.__setattr__(self, "tenant", tenant)
         object.__setattr__(self, "clearance", clearance)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from markgraph.errors import DeniedError, UsageError
@@ -10,6 +11,28 @@ from markgraph.security.caller import Caller
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 """Host names under which a machine reaches itself."""
+
+
+class Door(Protocol):
+    """Decides who sends a request, and where a server with it may listen."""
+
+    def check_host(self, host: str) -> None:
+        """Refuse to listen where it could not tell callers apart.
+
+        Raises:
+            UsageError: `host` is no address for this door.
+        """
+
+    def admit(self, client: str | None, headers: Mapping[str, str]) -> Caller:
+        """Return who sends a request, from its connection and headers; it may wait for a network.
+
+        Args:
+            client: the address that the connection comes from.
+            headers: the request's headers, names in lower case.
+
+        Raises:
+            DeniedError: the request proves nobody.
+        """
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ except ImportError as error:
     ) from error
 
 from markgraph.build import Graph
-from markgraph.security.doors import LOCAL_NAMES, LocalDoor
+from markgraph.security.doors import LOCAL_NAMES, Door
 from markgraph.serving.runnable import ASKING, Asked, Asking, served
 
 STATUS: Mapping[type[MarkError], int] = {
@@ -41,7 +41,7 @@ STATUS: Mapping[type[MarkError], int] = {
 """The HTTP status of each error; the first class that fits counts, anything else is a 500."""
 
 
-def create_app(graphs: Mapping[str, Graph], door: LocalDoor) -> FastAPI:
+def create_app(graphs: Mapping[str, Graph], door: Door) -> FastAPI:
     """Return an application that serves each graph under its name.
 
     Threads: a client that sends `X-Thread-Id` goes on with its own thread of that name, where the
