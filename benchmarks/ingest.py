@@ -6,7 +6,8 @@
 
 Every run is a process of its own, started anew, with embedder=hash. `unchanged` uses the real hybrid index
 (Chroma and words), and counts how often a document is read. `memory` measures the pipeline alone: Chroma
-keeps its vectors in memory, about in step with their number, so an index stands in that only counts.
+keeps its vectors in memory, about in step with their number, so an index stands in that only counts, and
+no citations are kept.
 Nothing is downloaded. Peak memory is VmHWM of /proc, so this needs Linux.
 """
 
@@ -88,6 +89,7 @@ class CountingIndex:
     """Counts chunks and keeps none."""
 
     name = "counting"
+    stores = ("counting:here",)
     embedder = None
 
     def __init__(self) -> None:
@@ -115,7 +117,8 @@ def run_here(kind: str, place: Path, documents: int) -> dict[str, Any]:
     else:
         synthetic: Any = Synthetic(documents)
         index: Any = CountingIndex()
-        graph, corpus = build_graph(config, corpus=synthetic, index=index), synthetic
+        graph = build_graph(config, corpus=synthetic, index=index, citations=None)
+        corpus = synthetic
     began = time.perf_counter()
     report = graph.invoke({"limit": None}, context=caller)
     seconds = time.perf_counter() - began

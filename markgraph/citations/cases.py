@@ -1,5 +1,6 @@
 """Finds citations of court decisions with eyecite: full ones, short ones, `id.` and `supra`."""
 
+import logging
 import re
 from collections.abc import Iterator
 
@@ -32,6 +33,8 @@ def _cases(text: str, offset: int) -> Iterator[Reference]:
     from eyecite import get_citations, resolve_citations
     from eyecite.models import CaseCitation, FullCaseCitation
 
+    # It warns of citations that overlap, and quotes the document: a log is nobody's to read it in.
+    logging.getLogger("eyecite").setLevel(logging.ERROR)
     resolved = resolve_citations(get_citations(text))
     for resource, cited in resolved.items():
         full = getattr(resource, "citation", None)

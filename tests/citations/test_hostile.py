@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from markgraph.citations.cases import cases
 from markgraph.citations.definitions import definitions
 from markgraph.citations.find import references
 from markgraph.citations.labels import labels
@@ -53,3 +54,9 @@ def test_a_document_of_many_passages_is_read_in_linear_time() -> None:
 
     short, long = seconds(500), seconds(4000)
     assert long < 30 * short + 1.0
+
+
+def test_no_log_quotes_a_document(caplog: pytest.LogCaptureFixture) -> None:
+    text = "Roe v. Wade, 410 U.S. 113. See Compact §§5.01(a), 1 App. 22, §5.05(a), 1 App. 24."
+    assert list(cases(text))
+    assert not caplog.records
