@@ -63,7 +63,13 @@ def listed(config: DictConfig) -> dict[str, Any]:
     """Return clients and API keys."""
     clients = [_about(caller) for caller in _issuer(config).clients.listed()] if _has_issuer(config) else []
     keys = [
-        {"id": each.id, **_about(each.caller), "expires": each.expires, "used": each.used, "revoked": each.revoked}
+        {
+            "id": each.id,
+            **_about(each.caller),
+            "expires": each.expires,
+            "used": each.used,
+            "revoked": each.revoked,
+        }
         for each in _api_keys(config).listed()
     ]
     return {"clients": clients, "api_keys": keys}
@@ -132,8 +138,8 @@ def _described(config: DictConfig, name: str) -> Caller:
         return caller_of_claims(claims_of(caller), ClaimNames())
     except UnauthenticatedError as error:
         raise UsageError(
-            f"{name!r} in tenant {config.tenant!r} with roles {list(roles)}, groups {list(groups)} and scopes "
-            f"{scopes} is nobody who could ask. Names are printable, not empty, and at most 255 characters."
+            f"{name!r} in tenant {config.tenant!r} with roles {roles}, groups {groups} and scopes {scopes} "
+            "is nobody who could ask. Names are printable, not empty, and at most 255 characters."
         ) from error
 
 

@@ -1,6 +1,7 @@
 """How a request becomes a caller."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -18,6 +19,9 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 """Host names under which a machine reaches itself."""
 TOKEN = "MARKGRAPH_TOKEN"  # noqa: S105 -- the name of an environment variable
 """Where the command line finds its token."""
+
+_TOKEN_SYNTAX = re.compile(r"[A-Za-z0-9._~+/-]{1,8192}=*")
+"""RFC 6750, 2.1, and a length that no header should have."""
 
 
 class Door(Protocol):
@@ -154,7 +158,7 @@ class TokenDoor:
                 "Say by which names they reach this server: auth.hosts=[mark.example]."
             )
 
-    def admit(self, client: str | None, headers: Mapping[str, str]) -> Caller:
+    def admit(self, client: str | None, headers: Mapping[str, str]) -> Caller:  # noqa: ARG002
         """Return whose token or session a request has.
 
         Args:
@@ -175,9 +179,13 @@ class TokenDoor:
                 raise UnauthenticatedError("A session counts on this server's own pages only.")
             return self.login.sessions.caller(cookie)
         where = " Or log in: /login." if self.login else ""
-        raise UnauthenticatedError(f"Nobody is known to be asking. Send `Authorization: Bearer TOKEN`.{where}")
+        raise UnauthenticatedError(
+            f"Nobody is known to be asking. Send `Authorization: Bearer TOKEN`.{where}"
+        )
 
     def _holder(self, token: str) -> Caller:
+        if not _TOKEN_SYNTAX.fullmatch(token):
+            raise UnauthenticatedError("What follows `Bearer ` is no token.")
         for verifier in self.verifiers:
             if verifier.takes(token):
                 return verifier.caller(token)

@@ -56,9 +56,7 @@ def create_app(graphs: Mapping[str, Graph], door: Door) -> FastAPI:
     Threads: a client that sends `X-Thread-Id` goes on with its own thread of that name, where the
     graph has a checkpointer. No header, no thread: nothing of the request is kept.
     """
-    app = FastAPI(
-        title="MARK", version=version("markgraph"), docs_url=None, redoc_url=None, openapi_url=None
-    )
+    app = FastAPI(title="MARK", version=version("markgraph"), docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(door.hosts))
     app.add_middleware(SecurityHeaders)
     app.add_exception_handler(MarkError, _explain)

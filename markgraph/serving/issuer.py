@@ -46,7 +46,9 @@ def issuer_routes(issuer: Issuer) -> APIRouter:
     return routes
 
 
-async def _answered(request: Request, issuer: Issuer, answer: Callable[[FormRequest], Answer]) -> JSONResponse:
+async def _answered(
+    request: Request, issuer: Issuer, answer: Callable[[FormRequest], Answer]
+) -> JSONResponse:
     """Return what `answer` makes of a posted form, without holding up other requests."""
     try:
         form = FormRequest(issuer.url, await _form(request), request.headers)

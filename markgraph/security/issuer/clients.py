@@ -39,7 +39,7 @@ class Client(ClientMixin):  # type: ignore[misc]  # Authlib has no types
         """Tell whether this is its secret."""
         return hmac.compare_digest(self._secret, hash_of(client_secret))
 
-    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
+    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:  # noqa: ARG002
         """Tell whether it may authenticate in this way: never without its secret."""
         return method in ("client_secret_basic", "client_secret_post")
 

@@ -49,7 +49,8 @@ class Issuer(AuthorizationServer):  # type: ignore[misc]  # Authlib has no types
         if not 1 <= lifetime <= MAX_LIFETIME:
             raise ConfigError(f"auth.lifetime is {lifetime}. Allowed: 1 to {MAX_LIFETIME} seconds.")
         self.url, self.audience, self.lifetime = url.rstrip("/"), audience, lifetime
-        self.keys, self.clients, self._store, self._clock = SigningKeys(store, clock), Clients(store), store, clock
+        self.keys, self.clients = SigningKeys(store, clock), Clients(store)
+        self._store, self._clock = store, clock
         own = KeyCache(self.keys.public, fresh=_OWN_KEYS_SECONDS, pause=_OWN_KEYS_SECONDS, clock=clock)
         self.tokens = AccessTokens(
             self.url, audience, own, ClaimNames(), is_revoked=self.is_revoked, clock=clock
@@ -57,7 +58,9 @@ class Issuer(AuthorizationServer):  # type: ignore[misc]  # Authlib has no types
         self._check_metadata()
         self.register_grant(_Grant)
         self.register_endpoint(_Revocation)
-        self.register_token_generator("default", BearerTokenGenerator(self._token, expires_generator=lifetime))
+        self.register_token_generator(
+            "default", BearerTokenGenerator(self._token, expires_generator=lifetime)
+        )
 
     def metadata(self) -> dict[str, Any]:
         """Return what the issuer says of itself (RFC 8414)."""
@@ -81,7 +84,7 @@ class Issuer(AuthorizationServer):  # type: ignore[misc]  # Authlib has no types
         client = self.clients.find(name)
         if client is None:
             raise UsageError(
-                f"There is no client {name!r}. Add it: markgraph token add {name} tenant=default roles=[reader]"
+                f"There is no client {name!r}. Add it: markgraph token add {name} roles=[reader]"
             )
         if client.get_allowed_scope(scope) is None:
             raise UsageError(f"{name!r} may not have scope {scope!r}. Allowed: {client.caller.scopes}.")
@@ -185,13 +188,13 @@ class _Issued(dict[str, Any]):
 class _Revocation(RevocationEndpoint):  # type: ignore[misc]  # Authlib has no types
     CLIENT_AUTH_METHODS = AUTH_METHODS
 
-    def query_token(self, token_string: str, token_type_hint: str | None) -> _Issued | None:
+    def query_token(self, token_string: str, token_type_hint: object) -> _Issued | None:  # noqa: ARG002
         """Return a token that could be revoked; None, which is no error, for anything else."""
         try:
             return _Issued(self.server.tokens.claims(token_string))
         except UnauthenticatedError:
             return None
 
-    def revoke_token(self, token: _Issued, request: OAuth2Request) -> None:
+    def revoke_token(self, token: _Issued, request: OAuth2Request) -> None:  # noqa: ARG002
         """Revoke a token."""
         self.server.revoke_claims(token)

@@ -89,7 +89,9 @@ class ApiKeys:
 
     def listed(self) -> list[ApiKey]:
         """Return all keys, the revoked ones too."""
-        rows = self._store.rows("select id, claims, expires, used, revoked from api_keys order by expires, id")
+        rows = self._store.rows(
+            "select id, claims, expires, used, revoked from api_keys order by expires, id"
+        )
         return [
             ApiKey(
                 key,

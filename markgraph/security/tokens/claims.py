@@ -94,6 +94,6 @@ def _is_name(value: object) -> bool:
 
 def _refused(name: str, allowed: str) -> UnauthenticatedError:
     return UnauthenticatedError(
-        f"The token is genuine, and its claim {name!r} is not {allowed}. Ask whoever issues tokens, or say in "
-        "auth.claims under which names your provider tells this."
+        f"The token is genuine, and its claim {name!r} is not {allowed}. Ask whoever issues tokens, or "
+        "say in auth.claims under which names your provider tells this."
     )

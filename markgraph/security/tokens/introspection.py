@@ -53,8 +53,8 @@ class OpaqueTokens(IntrospectTokenValidator):  # type: ignore[misc]  # Authlib h
             UnauthenticatedError: it is not active, or not meant for this server.
             ProviderError: the provider can't be asked.
         """
-        if not token.isascii() or not token.isprintable() or len(token) > MAX_LENGTH:
-            raise UnauthenticatedError("The token is no text of a sensible length.")
+        if len(token) > MAX_LENGTH:
+            raise UnauthenticatedError(f"The token is longer than {MAX_LENGTH} characters.")
         about = self.authenticate_token(token)
         try:
             self.validate_token(about, None, None)
@@ -97,7 +97,9 @@ def secret_in(file: str | None, key: str) -> Callable[[], str]:
         ConfigError: `key`, the setting that names it, names none; later, if the file can't be read.
     """
     if file is None:
-        raise ConfigError(f"{key} is not set. Allowed: a file with the client's secret, which you alone may read.")
+        raise ConfigError(
+            f"{key} is not set. Allowed: a file with the client's secret, which you alone may read."
+        )
 
     def read() -> str:
         try:

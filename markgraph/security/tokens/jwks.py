@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from markgraph.errors import ProviderError, UnauthenticatedError
 
@@ -15,6 +15,7 @@ FRESH, PAUSE, STALE = 300.0, 10.0, 3600.0
 MIN_RSA_BITS = 2048
 MAX_KEYS = 100
 PublicKey = RSAKey | ECKey | OKPKey
+KINDS: Mapping[str, type[PublicKey]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
 
 
 class KeyCache:
@@ -49,7 +50,9 @@ class KeyCache:
             self._refresh(wait=kid not in self._keys or self._age() > self._stale)
         keys, age = self._keys, self._age()
         if age > self._stale:
-            raise ProviderError("The keys of the identity provider can't be fetched, so no token can be checked.")
+            raise ProviderError(
+                "The keys of the identity provider can't be fetched, so no token can be checked."
+            )
         if kid not in keys:
             raise UnauthenticatedError("The token is signed with a key that its issuer does not have.")
         return keys[kid]
@@ -88,11 +91,11 @@ def _usable(jwks: Mapping[str, Any]) -> dict[str, PublicKey]:
 
 
 def _public(jwk: dict[str, Any]) -> PublicKey | None:
-    """Return a key of a kind that verifies signatures; never a shared secret."""
+    """Return a key of a kind that verifies signatures, and no short one; never a shared secret."""
+    kind = KINDS.get(str(jwk.get("kty")))
+    if kind is None or (kind is RSAKey and len(str(jwk.get("n"))) * 6 < MIN_RSA_BITS):
+        return None
     try:
-        key = import_key(jwk)
+        return kind.import_key(jwk)
     except (JoseError, ValueError, TypeError, KeyError):
         return None
-    if isinstance(key, RSAKey):
-        return key if key.public_key.key_size >= MIN_RSA_BITS else None
-    return key if isinstance(key, ECKey | OKPKey) else None

@@ -94,7 +94,8 @@ def verify(token: str, keys: KeyCache) -> jwt.Token:
     """
     if len(token) > MAX_LENGTH or not _COMPACT.fullmatch(token):
         raise UnauthenticatedError("The token is no JWT of a sensible length.")
-    header = json.loads([_decoded(part) for part in token.split(".")][0])
+    head, _, _ = map(_decoded, token.split("."))
+    header = json.loads(head)
     kid = header.get("kid") if isinstance(header, dict) else None
     if not isinstance(kid, str) or "crit" in header:
         raise UnauthenticatedError("The token names no key, or asks for what nobody here understands.")

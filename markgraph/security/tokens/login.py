@@ -43,7 +43,9 @@ class Login:
         """
         parts = urlsplit(self.url)
         if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-            raise ConfigError(f"auth.login.url is {self.url}. Allowed: https://NAME, or http:// at this machine.")
+            raise ConfigError(
+                f"auth.login.url is {self.url}. Allowed: https://NAME, or http:// at this machine."
+            )
 
     @property
     def origin(self) -> str:

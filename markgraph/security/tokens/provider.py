@@ -1,8 +1,10 @@
 """Asks an identity provider over HTTP: at its own origin only, for a short time, and for little."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,39 +15,48 @@ from markgraph.security.doors import is_loopback
 
 SECONDS = 5.0
 MAX_BYTES = 1_000_000
+KNOWN_SECONDS = 300.0
+"""How long its metadata counts."""
+ACCEPT = {"accept": "application/json"}
 DISCOVERY = (".well-known/openid-configuration", ".well-known/oauth-authorization-server")
 
 
-@dataclass(frozen=True)
 class Provider:
     """An identity provider, known by its issuer URL; everything else of it comes from its metadata."""
 
-    issuer: str
-    origins: Sequence[str] = ()
-    """Further origins, for example `https://keys.example`, that its endpoints may be at."""
-    _allowed: frozenset[tuple[str, str | None, int | None]] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Check the URLs.
+    def __init__(
+        self, issuer: str, origins: Sequence[str] = (), clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Ask nobody yet. `origins` are further ones, `https://keys.example`, that its endpoints may be at.
 
         Raises:
-            ConfigError: one is neither https nor this machine's own.
+            ConfigError: a URL is neither https nor this machine's own.
         """
-        object.__setattr__(self, "_allowed", frozenset(map(_safe_origin, (self.issuer, *self.origins))))
+        self.issuer, self._clock = issuer, clock
+        self._allowed = frozenset(map(_safe_origin, (issuer, *origins)))
+        self._known: tuple[float, dict[str, Any]] = (float("-inf"), {})
+
+    @cached_property
+    def _trusted(self) -> ssl.SSLContext:
+        """Read the machine's certificates once: that takes longer than a request."""
+        return httpx.create_ssl_context(trust_env=False)
 
     def metadata(self) -> dict[str, Any]:
-        """Return what the provider says of itself (OpenID Connect Discovery, RFC 8414).
+        """Return what the provider says, or said not long ago, of itself (OpenID Discovery, RFC 8414).
 
         Raises:
             ProviderError: it can't be asked, or speaks for another issuer.
         """
-        found: dict[str, Any] | None = None
-        for place in DISCOVERY:
-            found = self._ask("GET", self._well_known(place), missing_ok=place != DISCOVERY[-1])
-            if found is not None:
-                break
-        if found is None or found.get("issuer") != self.issuer:
-            raise ProviderError(f"{self.issuer} describes another issuer. Check auth.issuer, also its last /.")
+        asked_at, known = self._known
+        if self._clock() - asked_at < KNOWN_SECONDS:
+            return known
+        place, other = map(self._well_known, DISCOVERY)
+        found = self._ask("GET", place, missing_ok=True) or self.get(other)
+        if found.get("issuer") != self.issuer:
+            raise ProviderError(
+                f"{self.issuer} describes another issuer. Check auth.issuer, also its last /."
+            )
+        self._known = (self._clock(), found)
         return found
 
     def endpoint(self, name: str) -> str:
@@ -64,9 +75,7 @@ class Provider:
         """Return the JSON object at `url`."""
         return self._ask("GET", url) or {}
 
-    def post(
-        self, url: str, form: Mapping[str, str], auth: tuple[str, str] | None = None
-    ) -> dict[str, Any]:
+    def post(self, url: str, form: Mapping[str, str], auth: tuple[str, str] | None = None) -> dict[str, Any]:
         """Return the JSON object that `url` answers a form with."""
         return self._ask("POST", url, data=dict(form), auth=auth) or {}
 
@@ -84,12 +93,16 @@ class Provider:
                 "auth.origins."
             )
 
-    def _ask(self, method: str, url: str, *, missing_ok: bool = False, **options: Any) -> dict[str, Any] | None:
+    def _ask(
+        self, method: str, url: str, *, missing_ok: bool = False, **options: Any
+    ) -> dict[str, Any] | None:
         self._check(url)
         try:
             with (
-                httpx.Client(timeout=SECONDS, trust_env=False, follow_redirects=False) as client,
-                client.stream(method, url, headers={"accept": "application/json"}, **options) as response,
+                httpx.Client(
+                    verify=self._trusted, timeout=SECONDS, trust_env=False, follow_redirects=False
+                ) as client,
+                client.stream(method, url, headers=ACCEPT, **options) as response,
             ):
                 if missing_ok and response.status_code == httpx.codes.NOT_FOUND:
                     return None
