@@ -105,6 +105,8 @@ def test_the_studio_header_opens_nothing_for_other_sites(studio: str) -> None:
     assert httpx.post(f"{studio}/threads", json={}, headers=page).status_code == 200
 
 
-def test_the_store_is_closed(studio: str) -> None:
-    search = {"namespace_prefix": []}
-    assert httpx.post(f"{studio}/store/items/search", json=search).status_code == 403
+def test_the_store_is_ones_own(studio: str) -> None:
+    item = {"namespace": ["notes"], "key": "k", "value": {"text": "hello"}}
+    assert httpx.put(f"{studio}/store/items", json=item).status_code == 204
+    found = httpx.post(f"{studio}/store/items/search", json={"namespace_prefix": []}).json()["items"]
+    assert [each["namespace"] for each in found] == [["default:local", "notes"]]

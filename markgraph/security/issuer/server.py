@@ -136,7 +136,7 @@ class Issuer(AuthorizationServer):  # type: ignore[misc]  # Authlib has no types
             AuthorizationServerMetadata(self.metadata()).validate()
         except ValueError as error:
             raise ConfigError(
-                f"auth.url={self.url} does not do: {error}. Allowed: https://NAME, or http:// at this machine."
+                f"auth.url={self.url} does not do: {error}. Allowed: https://NAME, or http://127.0.0.1:PORT."
             ) from error
 
     def query_client(self, client_id: str) -> Client | None:
