@@ -83,7 +83,7 @@ def create_app(graphs: Mapping[str, Graph], door: Door) -> FastAPI:
                 input_type=Asked,
                 config_keys=(),
                 dependencies=[Depends(admitted)],
-                disabled_endpoints=["feedback", "public_trace_link"],
+                disabled_endpoints=["feedback", "public_trace_link", "token_feedback"],
             )
     app.router.on_startup.clear()  # LangServe's banner
     return app
