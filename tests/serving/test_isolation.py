@@ -175,11 +175,13 @@ def test_a_person_without_the_role_is_refused(path: str, served: Served) -> None
     for person in (each for each in PEOPLE if not each.roles):
         body = body_of(path.rpartition("/")[2], QUESTION, None)
         url, text = served.url + filled(path), ""
-        with httpx.stream("POST", url, json=body, headers=served.headers(person)) as response:
-            # A stream has begun by the time that a node refuses: an error is its last event.
-            with suppress(httpx.RemoteProtocolError):
-                for piece in response.iter_text():
-                    text += piece
+        # A stream has begun by the time that a node refuses: an error is its last event.
+        with (
+            suppress(httpx.RemoteProtocolError),
+            httpx.stream("POST", url, json=body, headers=served.headers(person)) as response,
+        ):
+            for piece in response.iter_text():
+                text += piece
         assert response.status_code == 403 or "event: error" in text, text
         assert not figures(text) & set(SUM.values())
 
