@@ -63,10 +63,11 @@ class AccessTokens(JWTBearerTokenValidator):  # type: ignore[misc]  # Authlib ha
     def claims(self, token: str) -> Claims:
         """Return the claims of `token`, all of them checked."""
         try:
-            claims: JWTAccessTokenClaims = self.authenticate_token(token)
-            claims.validate(now=int(self.clock()), leeway=LEEWAY)
+            found = self.authenticate_token(token)
+            found.validate(now=int(self.clock()), leeway=LEEWAY)
         except (JoseError, OAuth2Error, ValueError, TypeError, RecursionError) as error:
             raise UnauthenticatedError("The token is not valid: forged, expired, or not for here.") from error
+        claims: Claims = found
         if self.is_revoked(claims):
             raise UnauthenticatedError("The token was revoked.")
         return claims
