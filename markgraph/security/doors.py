@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Protocol
@@ -190,6 +190,18 @@ class TokenDoor:
             if verifier.takes(token):
                 return verifier.caller(token)
         raise UnauthenticatedError("The token is of a kind that is not taken here.")
+
+
+def headers_of(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return the headers of an ASGI request, names in lower case.
+
+    Raises:
+        UnauthenticatedError: there are two tokens, and whoever looks at the other would admit another.
+    """
+    pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw]
+    if sum(name == "authorization" for name, _ in pairs) > 1:
+        raise UnauthenticatedError("Send one Authorization header, not several.")
+    return dict(pairs)
 
 
 def cookies_in(headers: Mapping[str, str]) -> dict[str, str]:

@@ -32,7 +32,7 @@ except ImportError as error:
     ) from error
 
 from markgraph.build import Graph
-from markgraph.security.doors import Door
+from markgraph.security.doors import Door, headers_of
 from markgraph.serving.headers import SecurityHeaders
 from markgraph.serving.runnable import ASKING, Asked, Asking, served
 
@@ -70,7 +70,7 @@ def create_app(graphs: Mapping[str, Graph], door: Door) -> FastAPI:
         From here on `ASKING.get().caller` is who asks.
         """
         client = request.client.host if request.client else None
-        caller = await asyncio.to_thread(door.admit, client, request.headers)
+        caller = await asyncio.to_thread(door.admit, client, headers_of(request.scope["headers"]))
         ASKING.set(Asking(caller, request.headers.get("x-thread-id")))
 
     _add_own_routes(app, graphs, door, admitted)

@@ -11,7 +11,7 @@ from langgraph_sdk import Auth
 from markgraph.build import door_from, server_overrides
 from markgraph.errors import DeniedError, ProviderError
 from markgraph.security.caller import Caller, cache_scope_of, owner_of
-from markgraph.security.doors import LocalDoor
+from markgraph.security.doors import LocalDoor, headers_of
 
 STUDIO = "https://smith.langchain.com"
 """Where the Studio page comes from; its requests still come from this machine."""
@@ -29,13 +29,11 @@ Refused = Auth.exceptions.HTTPException
 @auth.authenticate
 async def authenticate(scope: dict[str, Any]) -> dict[str, Any]:
     """Let a request in as the caller's whom the door finds in it."""
-    headers = {
-        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope.get("headers", [])
-    }
-    if isinstance(_DOOR, LocalDoor) and headers.get("origin") == STUDIO:
-        del headers["origin"]
     client = scope.get("client")
     try:
+        headers = headers_of(scope.get("headers", []))
+        if isinstance(_DOOR, LocalDoor) and headers.get("origin") == STUDIO:
+            del headers["origin"]
         caller = await asyncio.to_thread(_DOOR.admit, client[0] if client else None, headers)
         owner = cache_scope_of(caller)
     except DeniedError as error:

@@ -264,6 +264,12 @@ def test_a_server_answers_to_its_own_names_only(served: Served) -> None:
     assert httpx.get(f"{served.url}/qa/input_schema", headers=headers).status_code == 400
 
 
+def test_two_tokens_are_none(served: Served) -> None:
+    pair = [("authorization", f"Bearer {served.keys[owner]}") for owner in ("acme:anna", "other:anna")]
+    assert httpx.get(f"{served.url}/qa/input_schema", headers=pair[:1]).status_code == 200
+    assert httpx.get(f"{served.url}/qa/input_schema", headers=pair).status_code == 401
+
+
 def test_a_token_in_the_address_does_not_count(served: Served) -> None:
     key = served.keys["acme:anna"]
     response = httpx.get(f"{served.url}/qa/input_schema", params={"access_token": key, "token": key})

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from markgraph.errors import ConfigError, ProviderError
+from markgraph.errors import ConfigError, ProviderError, UnauthenticatedError
 from markgraph.security.doors import is_loopback
 
 SECONDS = 5.0
@@ -76,7 +76,12 @@ class Provider:
         return self._ask("GET", url) or {}
 
     def post(self, url: str, form: Mapping[str, str], auth: tuple[str, str] | None = None) -> dict[str, Any]:
-        """Return the JSON object that `url` answers a form with."""
+        """Return the JSON object that `url` answers a form with.
+
+        Raises:
+            UnauthenticatedError: the provider refuses what the form holds, a code or a token.
+            ProviderError: it can't be asked.
+        """
         return self._ask("POST", url, data=dict(form), auth=auth) or {}
 
     def _well_known(self, place: str) -> str:
@@ -107,6 +112,8 @@ class Provider:
                 if missing_ok and response.status_code == httpx.codes.NOT_FOUND:
                     return None
                 body = _limited(response)
+            if method == "POST" and response.status_code == httpx.codes.BAD_REQUEST:
+                raise UnauthenticatedError("The identity provider does not take this for genuine.")
             if response.status_code != httpx.codes.OK:
                 raise ProviderError(f"{url} answered with status {response.status_code}.")
             answer = json.loads(body)
