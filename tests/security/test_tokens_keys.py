@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 from joserfc.jwk import OctKey, OKPKey
@@ -95,6 +97,32 @@ def test_known_keys_serve_on_while_the_provider_is_down_but_not_for_ever(
     idp.down = False
     clock.now += PAUSE
     assert cache.find("ed")
+
+
+def test_a_provider_that_hangs_holds_up_one_request_only(clock: Clock) -> None:
+    good = OKPKey.generate_key("Ed25519", {"kid": "ed"}).as_dict(private=False)
+    goes_on, asked = Event(), Event()
+    goes_on.set()
+
+    def fetch() -> dict[str, object]:
+        asked.set()
+        assert goes_on.wait(10)
+        return {"keys": [good]}
+
+    cache = KeyCache(fetch, clock=clock)
+    cache.find("ed")
+    goes_on.clear()
+    asked.clear()
+    clock.now += FRESH + 1
+    with ThreadPoolExecutor(1) as pool:
+        held_up = pool.submit(cache.find, "ed")
+        assert asked.wait(10)
+        assert cache.find("ed")
+        with pytest.raises(UnauthenticatedError):
+            cache.find("made-up")
+        assert not held_up.done()
+        goes_on.set()
+        assert held_up.result()
 
 
 def test_nobody_is_let_in_before_the_keys_are_known(idp: Provider, cache: KeyCache, clock: Clock) -> None:

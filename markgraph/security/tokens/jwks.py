@@ -47,7 +47,7 @@ class KeyCache:
             ProviderError: its keys are not known, or not any more, because it can't be asked.
         """
         if kid not in self._keys or self._age() > self._fresh:
-            self._refresh(wait=kid not in self._keys or self._age() > self._stale)
+            self._refresh(wait=self._age() > self._stale)
         keys, age = self._keys, self._age()
         if age > self._stale:
             raise ProviderError(
