@@ -25,7 +25,6 @@ from omegaconf.errors import OmegaConfBaseException
 from markgraph.collection import check_collection
 from markgraph.config_errors import check_settings, explain, locate, nearest
 from markgraph.errors import ConfigError, MarkError
-from markgraph.security.caller import Caller
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from markgraph.retrieval.dense import Embedder
     from markgraph.retrieval.search import Refine
     from markgraph.retrieval.types import Index
+    from markgraph.security.doors import Door
 
 CONFIG_MODULE = "markgraph.conf"
 Graph = CompiledStateGraph[Any, Any, Any, Any]
@@ -189,10 +189,10 @@ def make_embedder(option: str, settings: Mapping[str, Any]) -> "Embedder":
     return embedder
 
 
-def caller_from(job: str, overrides: Sequence[str] = ()) -> Caller:
-    """Return the caller that the config of `job` takes the person at this machine for."""
-    caller: Caller = make(compose(job, overrides), "auth").caller
-    return caller
+def door_from(job: str, overrides: Sequence[str] = ()) -> "Door":
+    """Return the door that the config of `job` describes."""
+    door: Door = make(compose(job, overrides), "auth")
+    return door
 
 
 def server_overrides(*, auth: bool) -> list[str]:

@@ -34,6 +34,13 @@ VERBS = {
     # Not conf/graph.yaml: that name is the config group's.
     "graph": Verb("Draw a graph as Mermaid, or as a picture with png=FILE.", "draw", "graph"),
     "serve": Verb("Serve a graph over HTTP with LangServe, playground included.", "serve", None),
+    "token": Verb(
+        "Issue and revoke tokens and API keys; add clients, rotate keys.",
+        "token",
+        "what",
+        ("roles", "groups", "scopes"),
+        ("scope", "days", "tenant", "clearance", "output"),
+    ),
     "doctor": Verb("Say what this machine has, what would serve, and which models fit.", "doctor", None),
     "models": Verb("List, show, quantize or export models.", "models", "action"),
     "evaluate": Verb(

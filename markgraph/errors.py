@@ -47,6 +47,14 @@ class DeniedError(MarkError, PermissionError):
     exit_code = 4
 
 
+class UnauthenticatedError(DeniedError):
+    """Nobody is known to be asking: a token is missing, or is not to be trusted."""
+
+
+class ProviderError(MarkError):
+    """The identity provider can't be asked, so nobody can be told from anybody."""
+
+
 class WeightsError(MarkError):
     """A model's files could not be fetched, or are not what their hash says."""
 

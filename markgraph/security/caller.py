@@ -106,12 +106,12 @@ def caller_of(runtime: Running) -> Caller:
 
 
 def _server_caller(user: BaseUser) -> Caller:
-    """Return a user of LangGraph Server; MARK's own door adds tenant, groups and clearance to it."""
+    """Return a user of LangGraph Server; MARK's own door adds tenant, groups, clearance and scopes to it."""
     try:
         tenant, groups, clearance = user["tenant"], user["groups"], user["clearance"]
     except KeyError:
         return Caller(user.identity, user.permissions)
-    return Caller(user.identity, user.permissions, tenant, groups, clearance)
+    return Caller(user.identity, user.permissions, tenant, groups, clearance, user["scopes"])
 
 
 def readers_of(caller: Caller) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
 """The HTTP application: LangServe over compiled graphs, and /health."""
 
+import asyncio
 import warnings
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import urlencode
 
 from markgraph.errors import (
     ApprovalNeededError,
@@ -11,14 +13,16 @@ from markgraph.errors import (
     EmptyIndexError,
     MarkError,
     MissingExtraError,
+    ProviderError,
     StorageError,
+    UnauthenticatedError,
     UsageError,
 )
 
 try:
-    from fastapi import Depends, FastAPI, HTTPException, Request
+    from fastapi import Depends, FastAPI, Request
     from fastapi.exceptions import RequestValidationError
-    from fastapi.responses import JSONResponse
+    from fastapi.responses import JSONResponse, RedirectResponse, Response
     from langserve import add_routes
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 except ImportError as error:
@@ -28,14 +32,21 @@ except ImportError as error:
     ) from error
 
 from markgraph.build import Graph
-from markgraph.security.doors import LOCAL_NAMES, Door
+from markgraph.security.doors import Door, headers_of
+from markgraph.serving.headers import SecurityHeaders
 from markgraph.serving.runnable import ASKING, Asked, Asking, served
 
+CLOSED: Any = ("feedback", "public_trace_link", "token_feedback")
+"""LangServe's routes that nobody needs; its annotation lacks the last."""
+Admission = Callable[[Request], Awaitable[None]]
+UNAUTHENTICATED = 401
 STATUS: Mapping[type[MarkError], int] = {
+    UnauthenticatedError: UNAUTHENTICATED,
     DeniedError: 403,
     ApprovalNeededError: 409,
     EmptyIndexError: 409,
     UsageError: 422,
+    ProviderError: 503,
     StorageError: 507,
 }
 """The HTTP status of each error; the first class that fits counts, anything else is a 500."""
@@ -47,25 +58,22 @@ def create_app(graphs: Mapping[str, Graph], door: Door) -> FastAPI:
     Threads: a client that sends `X-Thread-Id` goes on with its own thread of that name, where the
     graph has a checkpointer. No header, no thread: nothing of the request is kept.
     """
-    app = FastAPI(title="MARK", version=version("markgraph"), docs_url=None, redoc_url=None)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL_NAMES))
+    app = FastAPI(title="MARK", version=version("markgraph"), docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(door.hosts))
+    app.add_middleware(SecurityHeaders)
     app.add_exception_handler(MarkError, _explain)
     app.add_exception_handler(RequestValidationError, _explain_input)
 
     async def admitted(request: Request) -> None:
-        """Let a request in as its caller's; this dependency stands before every route of a graph."""
+        """Let a request in as its caller's; this dependency stands before every route but /health.
+
+        From here on `ASKING.get().caller` is who asks.
+        """
         client = request.client.host if request.client else None
-        try:
-            caller = door.admit(client, request.headers)
-        except DeniedError as error:
-            raise HTTPException(403, str(error)) from error
+        caller = await asyncio.to_thread(door.admit, client, headers_of(request.scope["headers"]))
         ASKING.set(Asking(caller, request.headers.get("x-thread-id")))
 
-    @app.get("/health")
-    def health() -> dict[str, Any]:
-        """Say that the server is up, and what it serves."""
-        return {"status": "ok", "version": version("markgraph"), "graphs": sorted(graphs)}
-
+    _add_own_routes(app, graphs, door, admitted)
     for name, graph in graphs.items():
         with warnings.catch_warnings():
             # LangServe reads attributes that pydantic and LangGraph have renamed since.
@@ -77,16 +85,49 @@ def create_app(graphs: Mapping[str, Graph], door: Door) -> FastAPI:
                 input_type=Asked,
                 config_keys=(),
                 dependencies=[Depends(admitted)],
-                disabled_endpoints=["feedback", "public_trace_link"],
+                disabled_endpoints=CLOSED,
             )
     app.router.on_startup.clear()  # LangServe's banner
     return app
 
 
+def _add_own_routes(app: FastAPI, graphs: Mapping[str, Graph], door: Door, admitted: Admission) -> None:
+    """Add the routes that are not a graph's."""
+
+    @app.get("/health")
+    def health() -> dict[str, Any]:
+        """Say that the server is up, and what it serves."""
+        return {"status": "ok", "version": version("markgraph"), "graphs": sorted(graphs)}
+
+    @app.get("/openapi.json", dependencies=[Depends(admitted)], include_in_schema=False)
+    def schema() -> dict[str, Any]:
+        """Describe the routes; FastAPI's own route would do so for everybody."""
+        return app.openapi()
+
+    if door.issuer:
+        from markgraph.serving.issuer import issuer_routes
+
+        app.include_router(issuer_routes(door.issuer))
+    if door.login:
+        from markgraph.serving.login import login_routes
+
+        app.include_router(login_routes(door.login, admitted))
+        app.add_exception_handler(UnauthenticatedError, _send_to_login)
+
+
+async def _send_to_login(request: Request, error: Exception) -> Response:
+    """Send people who open a page to the login; programs get to know what is missing."""
+    wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+    if wants_page and not request.url.path.startswith("/login"):
+        return RedirectResponse(f"/login?{urlencode({'next': request.url.path})}", status_code=303)
+    return await _explain(request, error)
+
+
 async def _explain(_: Request, error: Exception) -> JSONResponse:
     """Answer with the error's own words."""
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
-    return JSONResponse({"detail": str(error)}, status_code=status)
+    headers = {"www-authenticate": 'Bearer realm="markgraph"'} if status == UNAUTHENTICATED else None
+    return JSONResponse({"detail": str(error)}, status_code=status, headers=headers)
 
 
 async def _explain_input(_: Request, error: Exception) -> JSONResponse:

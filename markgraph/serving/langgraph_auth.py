@@ -1,16 +1,17 @@
-"""Who may do what on LangGraph Server (`langgraph dev`): the local person, with their own threads only.
+"""Who may do what on LangGraph Server (`langgraph dev`): callers whom the configured door admits.
 
-Everything that is not allowed here is denied. The configured roles become the user's permissions.
+Everything that is not allowed here is denied. A caller's roles become the user's permissions.
 """
 
+import asyncio
 from typing import Any
 
 from langgraph_sdk import Auth
 
-from markgraph.build import caller_from, server_overrides
-from markgraph.errors import DeniedError
-from markgraph.security.caller import cache_scope_of
-from markgraph.security.doors import LocalDoor
+from markgraph.build import door_from, server_overrides
+from markgraph.errors import DeniedError, ProviderError
+from markgraph.security.caller import Caller, cache_scope_of, owner_of
+from markgraph.security.doors import LocalDoor, headers_of
 
 STUDIO = "https://smith.langchain.com"
 """Where the Studio page comes from; its requests still come from this machine."""
@@ -19,7 +20,7 @@ CONFIGURABLE = frozenset({"thread_id", "checkpoint_id", "checkpoint_ns", "graph_
 SERVER_PREFIXES = ("langgraph_", "__")
 
 # Composed at import, like the graphs in graphs/studio.py: a request must not wait for files to be read.
-_DOOR = LocalDoor(caller_from("serve", server_overrides(auth=True)))
+_DOOR = door_from("serve", server_overrides(auth=True))
 
 auth = Auth()
 Refused = Auth.exceptions.HTTPException
@@ -27,27 +28,35 @@ Refused = Auth.exceptions.HTTPException
 
 @auth.authenticate
 async def authenticate(scope: dict[str, Any]) -> dict[str, Any]:
-    """Take a request of this machine for the local person's."""
-    headers = {
-        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope.get("headers", [])
-    }
-    if headers.get("origin") == STUDIO:
-        del headers["origin"]
+    """Let a request in as the caller's whom the door finds in it."""
     client = scope.get("client")
     try:
-        caller = _DOOR.admit(client[0] if client else None, headers)
+        headers = headers_of(scope.get("headers", []))
+        if isinstance(_DOOR, LocalDoor) and headers.get("origin") == STUDIO:
+            del headers["origin"]
+        caller = await asyncio.to_thread(_DOOR.admit, client[0] if client else None, headers)
         owner = cache_scope_of(caller)
     except DeniedError as error:
-        raise Refused(status_code=401, detail=str(error)) from error
+        challenge = {"www-authenticate": 'Bearer realm="markgraph"'}
+        raise Refused(status_code=401, detail=str(error), headers=challenge) from error
+    except ProviderError as error:
+        raise Refused(status_code=503, detail=str(error)) from error
     return {
         "identity": caller.subject,
         "permissions": list(caller.roles),
         "is_authenticated": True,
         "owner": owner,
+        "namespace": _label(caller),
         "tenant": caller.tenant,
         "groups": list(caller.groups),
         "clearance": caller.clearance,
+        "scopes": None if caller.scopes is None else list(caller.scopes),
     }
+
+
+def _label(caller: Caller) -> str:
+    """Return the first label of a caller's namespaces in the store; labels have no full stops."""
+    return owner_of(caller).replace(".", "%2E")
 
 
 @auth.on
@@ -100,3 +109,15 @@ def _is_the_servers(key: str) -> bool:
 async def read_assistants(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> bool:  # noqa: ARG001
     """Let people list the graphs that are served, and run them."""
     return ctx.action in ("read", "search")
+
+
+@auth.on.crons
+async def no_crons(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> bool:  # noqa: ARG001
+    """Deny runs at set times: nobody would be asking then."""
+    return False
+
+
+@auth.on.store
+async def own_namespaces(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> None:
+    """Put whatever people store, and look for, below a namespace of their own."""
+    value["namespace"] = (ctx.user["namespace"], *(value.get("namespace") or ()))

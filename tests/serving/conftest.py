@@ -1,16 +1,21 @@
 """A server on loopback, started as a person starts it, over a collection of its own."""
 
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import httpx
 import pytest
 
+ROOT = Path(__file__).parents[2]
+LANGGRAPH = Path(sys.executable).with_name("langgraph")
 STAND_INS = ("experiment=no_weights", "model=fake")
 PAY = "Within how many days must the customer pay an invoice?"
 ANSWER = "The customer shall pay each invoice within 30 days of receipt. [1]"
@@ -68,3 +73,28 @@ def wait_for(url: str, seconds: float = 60) -> None:
         except httpx.TransportError:
             time.sleep(0.2)
     raise AssertionError(f"{url} did not answer within {seconds} s")
+
+
+@contextmanager
+def langgraph_server(home: Path, folder: Path, *overrides: str) -> Iterator[str]:
+    """Start `langgraph dev` on a copy of langgraph.json, so that its files stay out of the project."""
+    shutil.copy(ROOT / "langgraph.json", folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "MARKGRAPH_HOME": str(home),
+        "MARKGRAPH_OVERRIDES": " ".join(["embedder=hash collection=no_weights model=fake", *overrides]),
+        "LANGSMITH_TRACING": "false",
+        "LANGGRAPH_CLI_NO_ANALYTICS": "1",
+    }
+    command = [str(LANGGRAPH), "dev", "--no-browser", "--no-reload", "--port", str(port)]
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as process,
+    ):
+        try:
+            wait_for(f"http://127.0.0.1:{port}/ok", seconds=120)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()

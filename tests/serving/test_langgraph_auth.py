@@ -40,3 +40,62 @@ def test_a_thread_is_there_for_its_tenants_person_with_the_same_rights(
     anna = Caller("anna", ("reader",), "a", ("legal",))
     assert filter_of(anna) == filter_of(anna)
     assert filter_of(anna) != filter_of(other)
+
+
+def test_the_scopes_of_a_token_come_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("langgraph_sdk")
+    from markgraph.security.caller import _server_caller
+    from markgraph.serving import langgraph_auth
+
+    for scopes in (None, (), ("graph:run",)):
+        caller = Caller("anna", ("reader",), "a", ("legal",), 2, scopes)
+        monkeypatch.setattr(langgraph_auth, "_DOOR", LocalDoor(caller))
+        user = asyncio.run(langgraph_auth.authenticate(LOCAL))
+        held: Any = User(user)
+        assert _server_caller(held) == caller
+
+
+class User(dict[str, Any]):
+    """What LangGraph Server makes of the user that a door returns."""
+
+    @property
+    def identity(self) -> str:
+        return str(self["identity"])
+
+    @property
+    def permissions(self) -> list[str]:
+        return list(self["permissions"])
+
+
+def test_every_resource_and_action_has_a_handler_or_is_denied() -> None:
+    pytest.importorskip("langgraph_sdk")
+    from markgraph.serving.langgraph_auth import auth, deny
+
+    assert auth._global_handlers == [deny]
+    ctx: Any = SimpleNamespace(user={}, action="create")
+    assert asyncio.run(deny(ctx, {})) is False
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ({"command": {"update": {"answer": "x"}}}, 403),
+        ({"command": {"goto": "respond", "resume": True}}, 403),
+        ({"webhook": "https://evil.example"}, 403),
+        ({"config": {"configurable": {"caller": {}}}}, 422),
+        ({"config": {"configurable": {"__pregel_task_id": "x"}}}, 422),
+        ({"command": {"resume": "yes"}}, None),
+    ],
+)
+def test_nobody_steers_a_run(asked: dict[str, Any], status: int | None) -> None:
+    pytest.importorskip("langgraph_sdk")
+    from markgraph.serving import langgraph_auth
+
+    ctx: Any = SimpleNamespace(user={"owner": "me"})
+    run: Any = {"kwargs": asked}
+    if status is None:
+        assert asyncio.run(langgraph_auth.own_runs(ctx, run)) == {"owner": "me"}
+        return
+    with pytest.raises(langgraph_auth.Refused) as refused:
+        asyncio.run(langgraph_auth.own_runs(ctx, run))
+    assert refused.value.status_code == status

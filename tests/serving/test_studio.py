@@ -1,10 +1,5 @@
 """LangGraph Studio's server, asked by LangGraph's own client."""
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,37 +9,17 @@ import pytest
 from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
 
-from tests.serving.conftest import ANSWER, PAY, wait_for
+from tests.serving.conftest import ANSWER, LANGGRAPH, PAY, langgraph_server
 
-ROOT = Path(__file__).parents[2]
-LANGGRAPH = Path(sys.executable).with_name("langgraph")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not LANGGRAPH.exists(), reason="needs the extra [studio]")]
 
 
 @pytest.fixture(scope="module")
 def studio(server_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start `langgraph dev` on a copy of langgraph.json, so that its files stay out of the project."""
-    folder = tmp_path_factory.mktemp("studio")
-    shutil.copy(ROOT / "langgraph.json", folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {
-        "MARKGRAPH_HOME": str(server_home),
-        "MARKGRAPH_OVERRIDES": "embedder=hash collection=no_weights model=fake auth.caller.groups=[legal]",
-        "LANGSMITH_TRACING": "false",
-        "LANGGRAPH_CLI_NO_ANALYTICS": "1",
-    }
-    command = [str(LANGGRAPH), "dev", "--no-browser", "--no-reload", "--port", str(port)]
-    with (
-        (folder / "log").open("w") as log,
-        subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as process,
-    ):
-        try:
-            wait_for(f"http://127.0.0.1:{port}/ok", seconds=120)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
+    with langgraph_server(
+        server_home, tmp_path_factory.mktemp("studio"), "auth.caller.groups=[legal]"
+    ) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +80,8 @@ def test_the_studio_header_opens_nothing_for_other_sites(studio: str) -> None:
     assert httpx.post(f"{studio}/threads", json={}, headers=page).status_code == 200
 
 
-def test_the_store_is_closed(studio: str) -> None:
-    search = {"namespace_prefix": []}
-    assert httpx.post(f"{studio}/store/items/search", json=search).status_code == 403
+def test_the_store_is_ones_own(studio: str) -> None:
+    item = {"namespace": ["notes"], "key": "k", "value": {"text": "hello"}}
+    assert httpx.put(f"{studio}/store/items", json=item).status_code == 204
+    found = httpx.post(f"{studio}/store/items/search", json={"namespace_prefix": []}).json()["items"]
+    assert [each["namespace"] for each in found] == [["default:local", "notes"]]

@@ -1,0 +1,173 @@
+"""`markgraph token`: tokens, the clients that may ask for them, and API keys."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from markgraph.build import make
+from markgraph.commands.checks import OUTPUTS, check_choice, check_number
+from markgraph.errors import UnauthenticatedError, UsageError
+from markgraph.security.caller import Caller, local_caller
+from markgraph.security.classification import CLASSIFICATIONS
+
+if TYPE_CHECKING:
+    from markgraph.security.issuer.server import Issuer
+    from markgraph.security.tokens.api_keys import ApiKeys
+
+YEARS = 3650
+"""Days that the longest API key lives."""
+
+
+def run(config: DictConfig) -> int:
+    """Do what the words say."""
+    check_choice(config, "output", OUTPUTS)
+    check_choice(config, "at_once", (True, False))
+    check_number(config, "days", 1, YEARS)
+    action, *rest = str(config.what).split() or [""]
+    if action not in ACTIONS:
+        action, rest = "issue", [action, *rest]
+    wanted = 0 if action in ("list", "rotate") else 1
+    if len(rest) != wanted:
+        names = ", ".join(ACTIONS)
+        raise UsageError(
+            f"`markgraph token {config.what}` has {len(rest)} words where {wanted} do. "
+            f"Allowed: a client's name, or one of {names} with what it is about."
+        )
+    _show(config, ACTIONS[action](config, *rest))
+    return 0
+
+
+def issue(config: DictConfig, name: str) -> dict[str, Any]:
+    """Issue a token to a client."""
+    return {"token": _issuer(config).issue(name, config.scope)}
+
+
+def add(config: DictConfig, name: str) -> dict[str, Any]:
+    """Add a client."""
+    if name in ACTIONS:
+        raise UsageError(f"{name!r} is an action of this command. Name the client in another way.")
+    return {"client_id": name, "client_secret": _issuer(config).clients.add(_described(config, name))}
+
+
+def key(config: DictConfig, name: str) -> dict[str, Any]:
+    """Make an API key."""
+    return {"api_key": _api_keys(config).make(_described(config, name), config.days)}
+
+
+def listed(config: DictConfig) -> dict[str, Any]:
+    """Return clients and API keys."""
+    clients = [_about(caller) for caller in _issuer(config).clients.listed()] if _has_issuer(config) else []
+    keys = [
+        {
+            "id": each.id,
+            **_about(each.caller),
+            "expires": each.expires,
+            "used": each.used,
+            "revoked": each.revoked,
+        }
+        for each in _api_keys(config).listed()
+    ]
+    return {"clients": clients, "api_keys": keys}
+
+
+def remove(config: DictConfig, name: str) -> dict[str, Any]:
+    """Remove a client."""
+    _issuer(config).clients.remove(name)
+    return {"removed": name}
+
+
+def revoke(config: DictConfig, what: str) -> dict[str, Any]:
+    """Revoke a token, or an API key."""
+    if "." in what:
+        _issuer(config).revoke(what)
+        return {"revoked": "token"}
+    name = what.removeprefix("mk_")[:8] if what.startswith("mk_") else what
+    _api_keys(config).revoke(name)
+    return {"revoked": name}
+
+
+def rotate(config: DictConfig) -> dict[str, Any]:
+    """Make the next key of the issuer."""
+    return {"kid": _issuer(config).keys.rotate(at_once=config.at_once)}
+
+
+ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
+    "issue": issue,
+    "add": add,
+    "key": key,
+    "list": listed,
+    "remove": remove,
+    "revoke": revoke,
+    "rotate": rotate,
+}
+
+
+def _issuer(config: DictConfig) -> "Issuer":
+    issuer: Issuer | None = make(config, "auth").issuer
+    if issuer is None:
+        raise UsageError("Only auth=dev issues tokens. With auth=oidc your identity provider does.")
+    return issuer
+
+
+def _has_issuer(config: DictConfig) -> bool:
+    return bool(make(config, "auth").issuer)
+
+
+def _api_keys(config: DictConfig) -> "ApiKeys":
+    from markgraph.security.tokens.api_keys import ApiKeys
+    from markgraph.security.tokens.store import AuthStore
+
+    if "path" not in config.auth:
+        raise UsageError("auth=none takes no API keys. Choose auth=dev or auth=oidc.")
+    return ApiKeys(AuthStore(str(config.auth.path)))
+
+
+def _described(config: DictConfig, name: str) -> Caller:
+    """Return whom the config describes, if every name of it does."""
+    from markgraph.security.tokens.claims import ClaimNames, caller_of_claims, claims_of
+
+    roles, groups, scopes = (OmegaConf.to_object(config)[key] for key in ("roles", "groups", "scopes"))  # type: ignore[index,call-overload]
+    plain = local_caller(name, roles, str(config.tenant), groups, str(config.clearance))
+    caller = Caller(name, plain.roles, plain.tenant, plain.groups, plain.clearance, scopes)
+    try:
+        return caller_of_claims(claims_of(caller), ClaimNames())
+    except UnauthenticatedError as error:
+        raise UsageError(
+            f"{name!r} in tenant {config.tenant!r} with roles {roles}, groups {groups} and scopes {scopes} "
+            "is nobody who could ask. Names are printable, not empty, and at most 255 characters."
+        ) from error
+
+
+def _about(caller: Caller) -> dict[str, Any]:
+    return asdict(caller) | {"clearance": CLASSIFICATIONS[caller.clearance]}
+
+
+def _show(config: DictConfig, answer: dict[str, Any]) -> None:
+    if config.output == "json":
+        print(json.dumps(answer))  # noqa: T201
+    elif "clients" not in answer:
+        for name, value in answer.items():
+            print(value if len(answer) == 1 else f"{name}: {value}")  # noqa: T201
+    else:
+        for title in ("clients", "api_keys"):
+            _print_table(title.replace("_", " "), answer[title])
+
+
+def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
+    table = Table(title=title, box=None, padding=(0, 2, 0, 0), title_justify="left")
+    for column in rows[0] if rows else ("none",):
+        table.add_column(column, no_wrap=column == "id")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    Console(highlight=False, markup=False).print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(value)
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

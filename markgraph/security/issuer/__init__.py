@@ -1,0 +1,1 @@
+"""MARK's own token issuer, for machines that reach no identity provider."""

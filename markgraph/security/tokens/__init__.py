@@ -1,0 +1,1 @@
+"""Bearer tokens: signed ones, opaque ones, and API keys, each turned into a `Caller` or refused."""
