@@ -26,7 +26,7 @@ CONF = Path(__file__).parents[1] / "conf"
 NO_WEIGHTS = ["model=fake", "embedder=hash"]
 
 PRIMARIES = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem != "base")
-OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
+OPTIONS = sorted((str(file.parent.relative_to(CONF)), file.stem) for file in CONF.glob("*/**/*.yaml"))
 OVERLAYS = {"experiment", "tier"}
 """Groups whose options choose options of other groups."""
 FILES = sorted(file for file in CONF.rglob("*.yaml") if file.name != "base.yaml")
