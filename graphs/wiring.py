@@ -110,10 +110,11 @@ def _check(node: Node, state: Any, read_from: Index | None, journal: Journal) ->
 
 def _taken_down(node: Node, state: Any, update: Update, journal: Journal, ends: bool) -> Update:
     """Return a node's update, once the audit log knows what there is to know of it."""
-    if update.get("passages"):
-        journal.read(update["passages"])
+    known = state.get("passages") or []
+    if fresh := [each for each in update.get("passages") or [] if each not in known]:
+        journal.read(fresh)
     if ends:
-        journal.ended(state | update)
+        journal.ended(state, update)
     return update | {"run_id": journal.run_id} if isinstance(node, Authorize) else update
 
 

@@ -38,30 +38,37 @@ class Journal:
             self.guard.note(self.caller, need, "done", self._about | {"documents": documents})
 
     def wrote(self, corpus: str, what: str, documents: Mapping[str, str]) -> None:
-        """Take down which documents are about to be changed, and come back when that is on the disk.
+        """Take down which documents are about to be changed, and come back when that is safe.
 
         Args:
             corpus: whose documents they are.
             what: `write`, `permit` or `remove`.
-            documents: a hash of what each holds then, or of who may read it; empty for one that goes.
+            documents: by name, a fingerprint of what each holds then, or who may read it; empty for one that
+                goes.
         """
         about = self._about | {"what": what, "documents": documents}
         self.guard.note(
             self.caller, Need("documents:write", Resource("corpus", corpus)), "done", about, wait=True
         )
 
-    def ended(self, state: Mapping[str, Any]) -> None:
+    def ended(self, state: Mapping[str, Any], update: Mapping[str, Any]) -> None:
         """Take down how the run ended.
+
+        Args:
+            state: what its last node was given.
+            update: what that returned.
 
         Raises:
             StorageError: it can't be taken down, so the answer must not be given.
         """
         if self.guard.audit is None:
             return
-        about = self._about | self._outcome(state) | {"versions": {"markgraph": version("markgraph")}}
+        about = self._about | self._outcome({**state, **update}) | {"versions": {"markgraph": version("markgraph")}}
         if self.guard.audit.config:
             about |= self.guard.audit.config.facts
-        outcome = "refused" if state.get("refused") else "done"
+        if "question" in state:
+            about |= {"turns": len(state.get("history") or [])}
+        outcome = "refused" if update.get("refused") else "done"
         self.guard.note(self.caller, self._whole, outcome, about)
 
     @contextmanager
@@ -103,6 +110,7 @@ class Journal:
             "answer": audit.sealed(state["answer"]),
             "documents": documents_of(state["passages"]),
             "cited": sorted({citation["source"] for citation in state["citations"]}),
+            "grants": state["grants"],
             "model": state["model"],
             "usage": state["usage"],
         }
