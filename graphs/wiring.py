@@ -75,19 +75,27 @@ class Wiring:
 
         def run(state: Any, config: RunnableConfig) -> Update:
             began, journal = perf_counter(), self._journal(node, state)
-            with journal.watched(GraphBubbleUp):
-                update = node(*arguments(state, config, journal))
+            try:
+                with journal.acting():
+                    update = node(*arguments(state, config, journal))
                 return measured(name, began, _taken_down(node, state, update, journal, ends))
+            except Exception as error:
+                _failed(journal, error)
+                raise
 
         if not isinstance(node, Waits):
             return run
 
         async def arun(state: Any, config: RunnableConfig) -> Update:
             began, journal = perf_counter(), self._journal(node, state)
-            with journal.watched(GraphBubbleUp):
+            try:
                 given = await asyncio.to_thread(arguments, state, config, journal)
                 update = await node.acall(*given)
-                return measured(name, began, _taken_down(node, state, update, journal, ends))
+                update = await asyncio.to_thread(_taken_down, node, state, update, journal, ends)
+                return measured(name, began, update)
+            except Exception as error:
+                await asyncio.to_thread(_failed, journal, error)
+                raise
 
         return RunnableLambda(run, arun, name=name)
 
@@ -116,6 +124,12 @@ def _taken_down(node: Node, state: Any, update: Update, journal: Journal, ends: 
     if ends:
         journal.ended(state, update)
     return update | {"run_id": journal.run_id} if isinstance(node, Authorize) else update
+
+
+def _failed(journal: Journal, error: Exception) -> None:
+    """Take down that a run failed; LangGraph stops one for a person's word by raising, too."""
+    if not isinstance(error, GraphBubbleUp):
+        journal.failed(error)
 
 
 def measured(name: str, began: float, update: Update) -> Update:

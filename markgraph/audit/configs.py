@@ -36,13 +36,14 @@ def composed(config: DictConfig, given: Sequence[str] = ()) -> Composed:
     kept = {name: _without_secrets(whole[name]) for name in sorted(seen - {"audit", "checkpoint"})}
     text = json.dumps(kept, sort_keys=True, indent=1)
     model = {} if "model" in given else kept.get("model", {})
+    digest = sha256(text.encode()).hexdigest()
     facts = {
-        "config": sha256(text.encode()).hexdigest(),
+        "config": digest,
         "seed": model.get("seed"),
         "weights": sorted(set(_values(model, "sha256"))),
         "given": sorted(given),
     }
-    return Composed(facts["config"], text, facts)
+    return Composed(digest, text, facts)
 
 
 def _without_secrets(part: Any) -> Any:

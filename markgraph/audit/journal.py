@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -63,7 +63,11 @@ class Journal:
         """
         if self.guard.audit is None:
             return
-        about = self._about | self._outcome({**state, **update}) | {"versions": {"markgraph": version("markgraph")}}
+        about = (
+            self._about
+            | self._outcome({**state, **update})
+            | {"versions": {"markgraph": version("markgraph")}}
+        )
         if self.guard.audit.config:
             about |= self.guard.audit.config.facts
         if "question" in state:
@@ -71,24 +75,19 @@ class Journal:
         outcome = "refused" if update.get("refused") else "done"
         self.guard.note(self.caller, self._whole, outcome, about)
 
-    @contextmanager
-    def watched(self, *expected: type[Exception]) -> Iterator[None]:
-        """Take down that the run failed, if it does; what runs within may ask `acting` whose it is.
+    def failed(self, error: Exception) -> None:
+        """Take down that the run failed, or was refused to go on."""
+        outcome = "denied" if isinstance(error, DeniedError) else "failed"
+        about = self._about | {"error": type(error).__name__}
+        with suppress(StorageError):  # nothing is given out, and the run's own error says more
+            self.guard.note(self.caller, self._whole, outcome, about)
 
-        Args:
-            expected: errors that are none: LangGraph stops a run for a person's word by raising one.
-        """
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """Let what runs within ask `acting` whose run it is."""
         token = _ACTING.set(self)
         try:
             yield
-        except expected:
-            raise
-        except Exception as error:
-            outcome = "denied" if isinstance(error, DeniedError) else "failed"
-            about = self._about | {"error": type(error).__name__}
-            with suppress(StorageError):  # nothing is given out, and the run's own error says more
-                self.guard.note(self.caller, self._whole, outcome, about)
-            raise
         finally:
             _ACTING.reset(token)
 
@@ -114,6 +113,12 @@ class Journal:
             "model": state["model"],
             "usage": state["usage"],
         }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Return the versions that an answer may depend on."""
+    return {name: version(name) for name in ("markgraph", "langgraph")}
 
 
 def acting() -> Journal | None:
