@@ -8,9 +8,9 @@ off is missed. Several processes may write; a lock makes them take turns.
 import hmac
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -45,17 +45,21 @@ class Line(NamedTuple):
     mac: str
 
 
-@dataclass
 class Chain:
-    """Appends to a log. One thread of a process at a time; processes make each other wait."""
+    """Appends to a log. Its files stay open: a process that was forked makes a chain of its own."""
 
-    folder: Path
-    keys: Keys
-    max_bytes: int
-    _known: tuple[tuple[int, int], Head] | None = field(default=None, init=False)
-    """The file as this process left it, by inode and size, and its head."""
+    def __init__(self, folder: Path, keys: Keys, max_bytes: int) -> None:
+        """Remember where the log is; nothing is opened yet."""
+        self.folder, self.keys, self.max_bytes = folder, keys, max_bytes
+        self._turn = threading.Lock()
+        self._lock: int | None = None
+        self._file: int | None = None
+        self._known: tuple[tuple[int, int], Head] | None = None
+        """The file as this process left it, by inode and size, and its head."""
+        self._is_new = False
+        """Whether the folder is to be synced, too, so that a file keeps its name."""
 
-    def append(self, *events: Mapping[str, Any]) -> Head:
+    def append(self, events: Sequence[Mapping[str, Any]]) -> Head:
         """Write events, and return how far the log goes with them. They outlive the process from now on.
 
         What a killed process left half written goes out first, and a record says so.
@@ -65,18 +69,14 @@ class Chain:
             StorageError: the keys are gone.
         """
         with self.alone():
-            file = os.open(self.folder / f"{LOG}.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-            try:
-                head, torn = self._head(file)
-                repaired = [{"action": "audit:repaired", "bytes": torn}] if torn else []
-                head = self._write(file, head, [*repaired, *events])
-                stat = os.fstat(file)
-                self._known = ((stat.st_ino, stat.st_size), head)
-                if stat.st_size > self.max_bytes:
-                    os.fdatasync(file)
-                    self._turn_over(head)
-            finally:
-                os.close(file)
+            file = self._opened()
+            head, torn = self._head(file)
+            if os.fstat(file).st_size > self.max_bytes:
+                file = self._turned_over(file, head)
+            repaired = [{"action": "audit:repaired", "bytes": torn}] if torn else []
+            head = self._write(file, head, [*repaired, *events])
+            stat = os.fstat(file)
+            self._known = ((stat.st_ino, stat.st_size), head)
         return head
 
     def sync(self, head: Head) -> None:
@@ -86,17 +86,61 @@ class Chain:
             OSError: the disk failed.
             StorageError: the keys are gone.
         """
-        for place in (self.folder / f"{LOG}.jsonl", self.folder):
-            if place.exists():  # a file that is full was synced before it got another name
-                descriptor = os.open(place, os.O_RDONLY)
-                try:
-                    os.fdatasync(descriptor)
-                finally:
-                    os.close(descriptor)
+        for descriptor in self._unsafe():
+            try:
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
         signature = self._signing.sign(signed(head)).hex()
         line = json.dumps({"seq": head.seq, "mac": head.mac, "signature": signature}) + "\n"
         with self.alone(), (self.folder / f"{HEADS}.jsonl").open("a", encoding="ascii") as file:
             file.write(line)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other writers out, and see to it that there are keys; the lock of one that dies is free."""
+        import fcntl
+
+        with self._turn:
+            begins = self._lock is None
+            if self._lock is None:
+                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            try:
+                if begins and not any(file.exists() for file in files(self.folder, LOG)):
+                    self.keys.make()  # a log that has records needs the keys that it has
+                yield
+            finally:
+                fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close the files; they are opened again when they are needed."""
+        with self._turn:
+            for descriptor in (self._lock, self._file):
+                if descriptor is not None:
+                    os.close(descriptor)
+            self._lock = self._file = None
+
+    def _opened(self) -> int:
+        """Return the file that is written to; another process may have put the last one aside."""
+        place = self.folder / f"{LOG}.jsonl"
+        if self._file is not None and not _is_at(self._file, place):
+            os.close(self._file)
+            self._file = None
+        if self._file is None:
+            self._file = os.open(place, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            self._is_new = True
+        return self._file
+
+    def _unsafe(self) -> list[int]:
+        """Return what is to be synced; a file that is full was, before it got another name."""
+        with self._turn:
+            descriptors = [] if self._file is None else [os.dup(self._file)]
+            if self._is_new:
+                descriptors.append(os.open(self.folder, os.O_RDONLY))
+                self._is_new = False
+        return descriptors
 
     def _write(self, file: int, head: Head, events: Sequence[Mapping[str, Any]]) -> Head:
         lines = []
@@ -123,25 +167,14 @@ class Chain:
         full = files(self.folder, LOG)[:-1]
         return (_head_of_file(full[-1]) if full else Head(0, GENESIS)), torn
 
-    def _turn_over(self, head: Head) -> None:
-        """Begin a new file: the heads first, so that a kill in between leaves nothing unsigned."""
+    def _turned_over(self, file: int, head: Head) -> int:
+        """Put a full file aside, the heads first, and return a new one."""
+        os.fdatasync(file)
         for kind in (HEADS, LOG):
-            (self.folder / f"{kind}.jsonl").replace(self.folder / f"{kind}-{head.seq:012}.jsonl")
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep other writers out, and see to it that there are keys; the lock of one that dies is free."""
-        import fcntl
-
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if self._known is None and not any(file.exists() for file in files(self.folder, LOG)):
-                self.keys.make()  # a log that has records needs the keys that it has
-            yield
-        finally:
-            os.close(lock)
+            place = self.folder / f"{kind}.jsonl"
+            if place.exists():
+                place.replace(self.folder / f"{kind}-{head.seq:012}.jsonl")
+        return self._opened()
 
     @cached_property
     def _secret(self) -> bytes:
@@ -205,6 +238,14 @@ def _line(secret: bytes, head: Head, event: Mapping[str, Any]) -> tuple[bytes, H
 def _head_of_file(place: Path) -> Head:
     with place.open("rb") as file:
         return head_of(_last_line(file.fileno(), place.stat().st_size)[0])
+
+
+def _is_at(file: int, place: Path) -> bool:
+    """Tell whether an open file is still the one at `place`."""
+    try:
+        return os.path.samestat(os.fstat(file), place.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _last_line(file: int, size: int) -> tuple[bytes, int]:

@@ -7,12 +7,13 @@ import threading
 from copy import copy
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from typing import Any, Self
 
-from markgraph.audit.chain import Chain
-from markgraph.audit.disk import Disk
+from markgraph.audit.chain import Chain, Head, now
+from markgraph.audit.disk import RETRY, Disk
 from markgraph.audit.keys import HASH, Keys
-from markgraph.audit.types import Composed, Event
+from markgraph.audit.types import Composed, Event, Until
 from markgraph.errors import ConfigError, StorageError
 
 READS = ("graph:run", "documents:read", "models:use", "threads:read", "metrics:read")
@@ -20,6 +21,8 @@ READS = ("graph:run", "documents:read", "models:use", "threads:read", "metrics:r
 POLICIES = ("required", "best_effort")
 CONFIGS = "configs"
 """The folder of the configs that records name."""
+MOST_PENDING = 1_000
+"""Records that wait where the log can't be written and needn't be; more are lost, and counted."""
 _BEGINNING = threading.Lock()
 _LOG = logging.getLogger(__name__)
 
@@ -31,7 +34,8 @@ def none() -> None:
 class FileAudit:
     """Takes events down in a chain of records.
 
-    A record outlives the process as soon as it is written, and a power failure a few milliseconds later.
+    A thread writes them within milliseconds, and signs how far the log goes; what must not happen without
+    its record waits until that is written, or until it would outlive a power failure.
     Nothing is written, and no key made, before the first event.
     """
 
@@ -63,23 +67,23 @@ class FileAudit:
         mine.config = config
         return mine
 
-    def write(self, event: Event, *, wait: bool = False) -> None:
-        """Take an event down.
+    def write(self, event: Event, until: Until = "taken") -> None:
+        """Take an event down; the log keeps the order in which events come.
 
         Args:
             event: what happened.
-            wait: come back only when it would outlive a power failure, with everything before it.
+            until: when to come back.
 
         Raises:
             StorageError: it can't be taken down. Where `reads` is best_effort, a warning says so of what
-                only reads, and the next record that can be written counts what was lost.
+                only reads, and the event is written when that can be done again.
         """
+        needed = self._reads_need_it or event["action"] not in READS
         try:
-            self._writer.write(event, self.config, wait)
+            self._writer.write(event, self.config, until, needed)
         except StorageError as error:
-            if self._reads_need_it or event["action"] not in READS:
+            if needed:
                 raise
-            self._writer.lost += 1
             _LOG.warning("%s", error)
 
     def sealed(self, text: str) -> dict[str, Any]:
@@ -105,31 +109,35 @@ class _Writer:
     """Writes to a chain from any thread, and in a forked process as well."""
 
     def __init__(self, chain: Chain) -> None:
-        self.lost = 0
-        """Events that could not be written, and were not needed."""
         self._chain = chain
         self._process: int | None = None
-        self._kept: set[str] = set()
 
-    def write(self, event: Event, config: Composed | None, wait: bool) -> None:
-        """Write an event, and what was lost before it.
+    def write(self, event: Event, config: Composed | None, until: Until, needed: bool) -> None:
+        """Write an event behind those that are on their way; one that is needed, or not at all.
 
         Raises:
             StorageError: the log can't be written.
         """
-        try:
-            self._begin()
-            with self._lock:
-                if config:
-                    self._keep(config)
-                lost = [{"action": "audit:lost", "records": self.lost}] if self.lost else []
-                head = self._chain.append(*lost, event)
-                self.lost = 0
-            self._disk.wrote(head)
-            if wait:
+        self._begin()
+        with self._lock:
+            self._pending.append(({"time": now(), **event}, config))
+            try:
+                self._append_if_due(until, needed)
+            except (OSError, StorageError) as error:
+                if needed:
+                    self._pending.pop()
+                elif len(self._pending) > MOST_PENDING:
+                    self._pending.pop()
+                    self._lost += 1
+                raise self._cannot(error) from error
+            head = self._head
+        if until == "safe" and head is not None:
+            try:
                 self._disk.wait(head)
-        except OSError as error:
-            raise self._cannot(error) from error
+            except OSError as error:
+                raise self._cannot(error) from error
+        else:
+            self._disk.tell()
 
     @cached_property
     def words(self) -> bytes:
@@ -147,17 +155,62 @@ class _Writer:
     def close(self) -> None:
         if self._process == os.getpid():
             self._disk.close()
+            self._chain.close()
             self._process = None
 
     def _begin(self) -> None:
-        """Start what belongs to this process: threads and locks don't outlive a fork."""
+        """Start what belongs to this process: threads, locks and open files don't outlive a fork."""
         if self._process != os.getpid():
             with _BEGINNING:
                 if self._process != os.getpid():
-                    self._lock, self._disk = threading.Lock(), Disk(self._chain)
+                    if self._process is not None:
+                        self._chain = Chain(self._chain.folder, self._chain.keys, self._chain.max_bytes)
+                    self._lock = threading.Lock()
+                    self._pending: list[tuple[Event, Composed | None]] = []
+                    self._lost = 0
+                    self._head: Head | None = None
+                    self._error: Exception | None = None
+                    self._again = 0.0
+                    self._kept: set[str] = set()
+                    self._disk = Disk(self._flush, self._chain.sync)
                     self._process = os.getpid()
 
-    def _cannot(self, error: OSError) -> StorageError:
+    def _append_if_due(self, until: Until, needed: bool) -> None:
+        """Write what is on its way where somebody waits for that, and where it is not known to work.
+
+        Raises:
+            OSError, StorageError: it does not work, or did not a moment ago and isn't needed.
+        """
+        if self._error and not needed and monotonic() < self._again:
+            raise self._error
+        if until != "taken" or self._error or self._head is None:
+            self._append()
+
+    def _flush(self) -> Head:
+        """Write what is on its way, and return how far the log goes."""
+        with self._lock:
+            self._append()
+            assert self._head is not None
+            return self._head
+
+    def _append(self) -> None:
+        """Write what is on its way; what can't be written stays on its way."""
+        if not self._pending:
+            return
+        try:
+            for config in {config.hash: config for _, config in self._pending if config}.values():
+                self._keep(config)
+            lost: list[Event] = [{"action": "audit:lost", "records": self._lost}] if self._lost else []
+            self._head = self._chain.append([*lost, *(event for event, _ in self._pending)])
+        except (OSError, StorageError) as error:
+            self._error, self._again = error, monotonic() + RETRY
+            raise
+        self._error, self._lost = None, 0
+        self._pending.clear()
+
+    def _cannot(self, error: Exception) -> StorageError:
+        if isinstance(error, StorageError):
+            return error
         return StorageError(
             f"The audit log in {self._chain.folder} can't be written: {error}. Make room, or give access to "
             "it; what must be taken down is refused until then."

@@ -47,9 +47,8 @@ class Journal:
                 goes.
         """
         about = self._about | {"what": what, "documents": documents}
-        self.guard.note(
-            self.caller, Need("documents:write", Resource("corpus", corpus)), "done", about, wait=True
-        )
+        need = Need("documents:write", Resource("corpus", corpus))
+        self.guard.note(self.caller, need, "done", about, "safe")
 
     def ended(self, state: Mapping[str, Any], update: Mapping[str, Any]) -> None:
         """Take down how the run ended.
@@ -63,24 +62,20 @@ class Journal:
         """
         if self.guard.audit is None:
             return
-        about = (
-            self._about
-            | self._outcome({**state, **update})
-            | {"versions": {"markgraph": version("markgraph")}}
-        )
+        about = self._about | self._outcome({**state, **update}) | {"versions": _versions()}
         if self.guard.audit.config:
             about |= self.guard.audit.config.facts
         if "question" in state:
             about |= {"turns": len(state.get("history") or [])}
         outcome = "refused" if update.get("refused") else "done"
-        self.guard.note(self.caller, self._whole, outcome, about)
+        self.guard.note(self.caller, self._whole, outcome, about, "written")
 
     def failed(self, error: Exception) -> None:
         """Take down that the run failed, or was refused to go on."""
         outcome = "denied" if isinstance(error, DeniedError) else "failed"
         about = self._about | {"error": type(error).__name__}
         with suppress(StorageError):  # nothing is given out, and the run's own error says more
-            self.guard.note(self.caller, self._whole, outcome, about)
+            self.guard.note(self.caller, self._whole, outcome, about, "written")
 
     @contextmanager
     def acting(self) -> Iterator[None]:

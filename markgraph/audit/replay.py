@@ -76,7 +76,8 @@ def config_of(log: FileAudit, record: Mapping[str, Any]) -> DictConfig:
             f"The config of record {record['seq']} held a secret, which the log left out. A secret that is "
             "read from the environment, as ${oc.env:NAME}, can be replayed."
         )
-    return OmegaConf.create(json.loads(text))
+    config: DictConfig = OmegaConf.create(json.loads(text))
+    return config
 
 
 def caller_of_record(record: Mapping[str, Any]) -> tuple[Caller, Policy]:

@@ -1,8 +1,11 @@
 """The port of an audit log."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
+Until = Literal["taken", "written", "safe"]
+"""`taken`: it will be written in a few milliseconds. `written`: it outlives the process, with all before it.
+`safe`: it outlives a power failure, with all before it."""
 Event = Mapping[str, Any]
 """What happened, as plain data without anybody's words: `action`, `actor`, `resource`, ..."""
 
@@ -28,12 +31,12 @@ class Audit(Protocol):
     def config(self) -> Composed | None:
         """Return the config of the graph that this log is for."""
 
-    def write(self, event: Event, *, wait: bool = False) -> None:
-        """Take an event down.
+    def write(self, event: Event, until: Until = "taken") -> None:
+        """Take an event down; the log keeps the order in which events come.
 
         Args:
             event: what happened.
-            wait: come back only when it would outlive a power failure, with everything before it.
+            until: when to come back.
 
         Raises:
             StorageError: it can't be taken down, and what it is about must not happen then.

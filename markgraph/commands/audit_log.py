@@ -36,9 +36,8 @@ def run(config: DictConfig) -> int:
         return _verify(config, log)
     check_there(log.folder)  # to look into a log makes none
     journal_of(config, "audit", caller).require(need)
-    wanted = Filter(
-        caller.tenant, *(_time(config, key) for key in ("since", "until")), config.actor, config.document
-    )
+    since, until = _time(config, "since"), _time(config, "until")
+    wanted = Filter(caller.tenant, since, until, config.actor, config.document)
     for record in wanted.chosen(records(log.folder)):
         print(_shown(record, config))  # noqa: T201
     return 0

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from markgraph.audit.types import Audit
+from markgraph.audit.types import Audit, Until
 from markgraph.errors import DeniedError
 from markgraph.security.caller import Caller
 from markgraph.security.policy import Need, Policy
@@ -34,21 +34,22 @@ class Guard:
         """
         decision = self.policy.check(caller, *need)
         about |= {"rule": decision.rule}
-        self.note(caller, need, "allowed" if decision.allowed else "denied", about)
         if not decision.allowed:
+            self.note(caller, need, "denied", about, "written")
             raise DeniedError(decision.reason)
+        self.note(caller, need, "allowed", about, "safe" if need.action in CHANGES else "taken")
 
     def note(
-        self, caller: Caller, need: Need, outcome: str, about: Mapping[str, Any], *, wait: bool = False
+        self, caller: Caller, need: Need, outcome: str, about: Mapping[str, Any], until: Until = "taken"
     ) -> None:
         """Take down what `caller` did, or was refused.
 
         Args:
             caller: who.
             need: what, and to what.
-            outcome: `allowed`, `denied`, `done` or `failed`.
+            outcome: `allowed`, `denied`, `done`, `refused` or `failed`.
             about: plain data that holds nobody's words.
-            wait: come back only when it would outlive a power failure; what changes something always does.
+            until: when to come back.
 
         Raises:
             StorageError: it can't be taken down.
@@ -64,4 +65,4 @@ class Guard:
             "policy": self.policy.hash,
             **about,
         }
-        self.audit.write(event, wait=wait or (need.action in CHANGES and outcome == "allowed"))
+        self.audit.write(event, until)

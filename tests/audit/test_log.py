@@ -6,14 +6,16 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from markgraph.audit.chain import Head
+from markgraph.audit.disk import RETRY
 from markgraph.audit.export import Filter, to_ocsf
-from markgraph.audit.file import FileAudit
+from markgraph.audit.file import MOST_PENDING, FileAudit
 from markgraph.audit.verify import records, verify
 from markgraph.errors import ConfigError, StorageError
 
@@ -136,7 +138,7 @@ def test_half_a_record_goes_out_with_the_next_and_a_record_says_so(log: FileAudi
 def test_a_full_file_is_put_aside_and_the_chain_goes_on(tmp_path: Path) -> None:
     log = FileAudit(str(tmp_path), str(tmp_path / "keys"), max_mib=1)
     for number in range(600):
-        log.write({"action": "graph:run", "number": number, "padding": "x" * 4000})
+        log.write({"action": "graph:run", "number": number, "padding": "x" * 4000}, "written")
     log.close()
     assert len(list(tmp_path.glob("log-*.jsonl"))) == 2
     assert [record["number"] for record in records(tmp_path)] == list(range(600))
@@ -193,7 +195,7 @@ def test_keys_are_for_the_owner_only_and_a_log_without_them_gets_no_others(log: 
 
 def test_waits_until_the_disk_has_it_and_signed_heads_say_so(tmp_path: Path) -> None:
     log = FileAudit(str(tmp_path), str(tmp_path / "keys"))
-    log.write({"action": "documents:write"}, wait=True)
+    log.write({"action": "documents:write"}, "safe")
     assert json.loads((tmp_path / "heads.jsonl").read_text().splitlines()[-1])["seq"] == 1
     log.close()
 
@@ -215,22 +217,25 @@ def test_a_log_that_cant_be_written_says_so_and_stays_whole(log: FileAudit, full
     assert problems(log) == []
 
 
-def test_best_effort_reads_on_counts_what_is_lost_and_changes_nothing(
+def test_best_effort_reads_on_takes_it_down_later_and_changes_nothing(
     log: FileAudit, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
     lax = FileAudit(str(log.folder), str(log.keys.folder), reads="best_effort")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     request.getfixturevalue("full")
-    lax.write({"action": "documents:read"})
-    lax.write({"action": "documents:read"})
+    lax.write({"action": "documents:read", "number": 10})
     assert "can't be written" in caplog.text
     with pytest.raises(StorageError):
-        lax.write({"action": "documents:write"})
+        lax.write({"action": "documents:write", "number": -1})
+    for _ in range(MOST_PENDING + 6):
+        lax.write({"action": "documents:read"})
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    lax.write({"action": "documents:read", "number": 10})
+    time.sleep(RETRY)
+    lax.write({"action": "documents:read", "number": 11}, "written")
     lax.close()
-    lost = list(records(log.folder))[-2]
-    assert (lost["action"], lost["records"]) == ("audit:lost", 2)
+    numbers = [record["number"] for record in records(log.folder) if "number" in record]
+    assert numbers == list(range(12))
+    assert [record["records"] for record in records(log.folder) if record["action"] == "audit:lost"] == [7]
     assert problems(log) == []
 
 
@@ -239,7 +244,7 @@ def test_a_forked_process_writes_to_the_same_log(log: FileAudit) -> None:
     log.write({"action": "graph:run", "number": 10})
     child = os.fork()
     if not child:
-        log.write({"action": "graph:run", "number": 11}, wait=True)
+        log.write({"action": "graph:run", "number": 11}, "safe")
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     log.close()

@@ -9,5 +9,5 @@ if __name__ == "__main__":
     folder, name = sys.argv[1:]
     log = FileAudit(folder, f"{folder}/keys", max_mib=1)
     for number in count():
-        log.write({"action": "graph:run", "actor": name, "number": number, "padding": "x" * 3000})
+        log.write({"action": "graph:run", "actor": name, "number": number, "padding": "x" * 3000}, "written")
         print(number, flush=True)
