@@ -97,7 +97,7 @@ def caller_of(runtime: Running) -> Caller:
     """
     if runtime.server_info is not None:
         user = runtime.server_info.user
-        return _server_caller(user) if user else Caller()
+        return server_caller(user) if user else Caller()
     configured = get_config().get("configurable", {}).get("caller")
     for candidate in (configured, runtime.context):
         if isinstance(candidate, Caller):
@@ -105,7 +105,7 @@ def caller_of(runtime: Running) -> Caller:
     return Caller()
 
 
-def _server_caller(user: BaseUser) -> Caller:
+def server_caller(user: BaseUser) -> Caller:
     """Return a user of LangGraph Server; MARK's own door adds tenant, groups and clearance to it."""
     try:
         tenant, groups, clearance = user["tenant"], user["groups"], user["clearance"]

@@ -29,6 +29,7 @@ except ImportError as error:
 
 from markgraph.build import Graph
 from markgraph.security.doors import LOCAL_NAMES, Door
+from markgraph.security.policy import Policy, Resource
 from markgraph.serving.runnable import ASKING, Asked, Asking, served
 
 STATUS: Mapping[type[MarkError], int] = {
@@ -41,7 +42,7 @@ STATUS: Mapping[type[MarkError], int] = {
 """The HTTP status of each error; the first class that fits counts, anything else is a 500."""
 
 
-def create_app(graphs: Mapping[str, Graph], door: Door) -> FastAPI:
+def create_app(graphs: Mapping[str, Graph], door: Door, policy: Policy) -> FastAPI:
     """Return an application that serves each graph under its name.
 
     Threads: a client that sends `X-Thread-Id` goes on with its own thread of that name, where the
@@ -54,12 +55,7 @@ def create_app(graphs: Mapping[str, Graph], door: Door) -> FastAPI:
 
     async def admitted(request: Request) -> None:
         """Let a request in as its caller's; this dependency stands before every route of a graph."""
-        client = request.client.host if request.client else None
-        try:
-            caller = door.admit(client, request.headers)
-        except DeniedError as error:
-            raise HTTPException(403, str(error)) from error
-        ASKING.set(Asking(caller, request.headers.get("x-thread-id")))
+        ASKING.set(_asking(door, policy, request))
 
     @app.get("/health")
     def health() -> dict[str, Any]:
@@ -81,6 +77,19 @@ def create_app(graphs: Mapping[str, Graph], door: Door) -> FastAPI:
             )
     app.router.on_startup.clear()  # LangServe's banner
     return app
+
+
+def _asking(door: Door, policy: Policy, request: Request) -> Asking:
+    """Return who sends a request, and in which of their threads."""
+    client = request.client.host if request.client else None
+    thread = request.headers.get("x-thread-id")
+    try:
+        caller = door.admit(client, request.headers)
+        if thread:
+            policy.require(caller, "threads:write", Resource("thread"))
+    except DeniedError as error:
+        raise HTTPException(403, str(error)) from error
+    return Asking(caller, thread)
 
 
 async def _explain(_: Request, error: Exception) -> JSONResponse:
