@@ -14,7 +14,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from markgraph.graphs.wiring import add
+from markgraph.audit.types import Audit
+from markgraph.graphs.wiring import Wiring
 from markgraph.nodes.approve import Approve
 from markgraph.nodes.authorize import Authorize, fresh_agent_turn
 from markgraph.nodes.call_tools import CallTools
@@ -26,6 +27,8 @@ from markgraph.nodes.rewrite import rewrite
 from markgraph.nodes.validate import Validate
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller
+from markgraph.security.guard import Guard
+from markgraph.security.policy import Policy
 from markgraph.state import AgentState, Answer, Question
 
 AgentGraph = CompiledStateGraph[AgentState, Caller, Question, Answer]
@@ -41,20 +44,29 @@ def build(
     generate: Callable[..., GenerateWithTools] = GenerateWithTools,
     validate: Callable[..., Validate] = Validate,
     quote: Callable[..., Quote] = Quote,
+    policy: Policy,
+    audit: Audit | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
 ) -> AgentGraph:
     """Return the compiled graph. Without a checkpointer a run that needs approval cannot be resumed."""
-    ask = generate(model=model, tools=tools)
+    ask = generate(model=model, tools=tools, policy=policy)
     graph = StateGraph(AgentState, Caller, input_schema=Question, output_schema=Answer)
-    add(graph, "authorize", authorize(begin=fresh_agent_turn))
-    add(graph, "rewrite", rewrite)
-    add(graph, "generate", ask, index)
-    add(graph, "approve", Approve(tools), index)
-    add(graph, "call_tools", CallTools(tools), index)
-    add(graph, "validate", validate(embedder=embedder), index)
-    add(graph, "quote", quote(), index)
-    add(graph, "respond", respond, index)
-    add(graph, "refuse", refuse, index)
+    wiring = Wiring(graph, "agent", Guard(policy, audit))
+    wiring.add("authorize", authorize(graph="agent", policy=policy, begin=fresh_agent_turn))
+    wiring.add("rewrite", rewrite)
+    wiring.add("generate", ask, index)
+    wiring.add("approve", Approve(tools), index)
+    wiring.add("call_tools", CallTools(tools), index)
+    wiring.add("validate", validate(embedder=embedder), index)
+    wiring.add("quote", quote(), index)
+    wiring.add("respond", respond, index, ends=True)
+    wiring.add("refuse", refuse, index, ends=True)
+    connect(graph, ask)
+    return graph.compile(checkpointer=checkpointer, name="agent")
+
+
+def connect(graph: StateGraph[AgentState, Caller, Question, Answer], ask: GenerateWithTools) -> None:
+    """Draw the edges; `ask` says whether the model may go on."""
 
     def after_generate(state: AgentState) -> str:
         return "approve" if ask.may_go_on(state) else "validate"
@@ -69,7 +81,6 @@ def build(
     graph.add_edge("quote", "respond")
     graph.add_edge("respond", END)
     graph.add_edge("refuse", END)
-    return graph.compile(checkpointer=checkpointer, name="agent")
 
 
 def after_validate(state: AgentState) -> str:

@@ -5,14 +5,14 @@ citations are kept. A dry run goes from authorize to preview, and changes nothin
 """
 
 from collections.abc import Callable
-from functools import partial
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
+from markgraph.audit.types import Audit
 from markgraph.citations.index import with_citations
 from markgraph.citations.types import CitationGraph
-from markgraph.graphs.wiring import add
+from markgraph.graphs.wiring import Wiring
 from markgraph.ingestion.chunk import Chunker
 from markgraph.ingestion.compare import Comparison
 from markgraph.ingestion.corpora import Corpus
@@ -32,9 +32,10 @@ from markgraph.nodes.sweep import Sweep
 from markgraph.retrieval.dense import Embedder
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller
+from markgraph.security.guard import Guard
+from markgraph.security.policy import Policy
 from markgraph.state import IngestReport, IngestRequest, IngestState
 
-AUTHORIZE_WRITER = partial(Authorize, role="writer")
 EXECUTOR, DETAILS = LocalExecutor(), Details(path=None)
 STEPS = 10**9
 """A corpus may take any number of steps, each of which has something to do."""
@@ -52,8 +53,10 @@ def build(
     embedder: Embedder | None = None,
     executor: Executor = EXECUTOR,
     details: Details = DETAILS,
-    authorize: Callable[..., Authorize] = AUTHORIZE_WRITER,
+    authorize: Callable[..., Authorize] = Authorize,
     index_documents: Callable[..., IndexDocuments] = IndexDocuments,
+    policy: Policy,
+    audit: Audit | None = None,
 ) -> IngestGraph:
     """Return the compiled graph. Not a checkpointer but the ledger lets an interrupted run go on.
 
@@ -66,14 +69,15 @@ def build(
     store = Store(index, ledger)
     read = index_documents(comparison, Listing(corpus), executor, chunker, store, details)
     graph = StateGraph(IngestState, Caller, input_schema=IngestRequest, output_schema=IngestReport)
-    add(graph, "authorize", authorize(begin=dict))
-    add(graph, "preview", Preview(comparison, index, details.of_dry_run))
-    add(graph, "permit", Permit(comparison, store, details))
-    add(graph, "scan", Scan(comparison, details))
-    add(graph, "index_documents", read)
-    add(graph, "sweep", Sweep(comparison, store, details))
+    wiring = Wiring(graph, "ingest", Guard(policy, audit))
+    wiring.add("authorize", authorize(graph="ingest", policy=policy, begin=dict))
+    wiring.add("preview", Preview(comparison, index, details.of_dry_run), ends=True)
+    wiring.add("permit", Permit(comparison, store, details))
+    wiring.add("scan", Scan(comparison, details))
+    wiring.add("index_documents", read)
+    wiring.add("sweep", Sweep(comparison, store, details), ends=citations is None)
     if citations is not None:
-        add(graph, "link", Link(citations, index, ledger))
+        wiring.add("link", Link(citations, index, ledger, corpus.name), ends=True)
     connect(graph)
     return graph.compile(name="ingest").with_config(recursion_limit=STEPS)
 

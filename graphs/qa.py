@@ -16,8 +16,9 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
+from markgraph.audit.types import Audit
 from markgraph.citations.types import CitationGraph
-from markgraph.graphs.wiring import add
+from markgraph.graphs.wiring import Wiring
 from markgraph.nodes.authorize import Authorize
 from markgraph.nodes.compress import Compress
 from markgraph.nodes.follow import Follow
@@ -33,6 +34,8 @@ from markgraph.nodes.validate import Validate
 from markgraph.retrieval.search import Refine
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller
+from markgraph.security.guard import Guard
+from markgraph.security.policy import Policy
 from markgraph.state import Answer, QAState, Question
 
 QAGraph = CompiledStateGraph[QAState, Caller, Question, Answer]
@@ -55,41 +58,43 @@ def build(
     validate: Callable[..., Validate] = Validate,
     quote: Callable[..., Quote] = Quote,
     max_attempts: int = 2,
+    policy: Policy,
+    audit: Audit | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
 ) -> QAGraph:
     """Return the compiled graph. `route`, `rerank`, `follow`, `compress` may be None: they are left out."""
-    domains = domains or {}
     graph = StateGraph(QAState, Caller, input_schema=Question, output_schema=Answer)
-    add(graph, "authorize", authorize())
+    wiring = Wiring(graph, "qa", Guard(policy, audit))
+    wiring.add("authorize", authorize(graph="qa", policy=policy))
     if route:
-        add(graph, "route", route(embedder=embedder, domains=domains))
-    add(graph, "rewrite", rewrite)
-    _add_search(graph, index, retrieve(index=index), rerank)
+        wiring.add("route", route(embedder=embedder, domains=domains or {}))
+    wiring.add("rewrite", rewrite)
+    _add_search(wiring, index, retrieve(index=index), rerank)
     if follow and citations is not None:
-        add(graph, "follow", follow(citations=citations, index=index))
+        wiring.add("follow", follow(citations=citations, index=index))
     if compress:
-        add(graph, "compress", compress(model=model, embedder=embedder, index=index), index)
-    add(graph, "generate", generate(model=model, domains=domains), index)
-    add(graph, "validate", validate(embedder=embedder), index)
-    add(graph, "quote", quote(), index)
-    add(graph, "respond", respond, index)
-    add(graph, "refuse", refuse, index)
+        wiring.add("compress", compress(model=model, embedder=embedder, index=index), index)
+    wiring.add("generate", generate(model=model, domains=domains or {}), index)
+    wiring.add("validate", validate(embedder=embedder), index)
+    wiring.add("quote", quote(), index)
+    wiring.add("respond", respond, index, ends=True)
+    wiring.add("refuse", refuse, index, ends=True)
     connect(graph, max_attempts=max_attempts)
     return graph.compile(checkpointer=checkpointer, name="qa")
 
 
 def _add_search(
-    graph: StateGraph[QAState, Caller, Question, Answer],
+    wiring: Wiring,
     index: Index,
     search: Retrieve,
     rerank: Refine | None,
 ) -> None:
     """Add `retrieve`, which finds more where `rerank` chooses among it."""
     if not rerank:
-        add(graph, "retrieve", search)
+        wiring.add("retrieve", search)
         return
-    add(graph, "retrieve", replace(search, k=max(search.k, rerank.candidates)))
-    add(graph, "rerank", Rerank(index, rerank, search.k))
+    wiring.add("retrieve", replace(search, k=max(search.k, rerank.candidates)))
+    wiring.add("rerank", Rerank(index, rerank, search.k))
 
 
 def connect(graph: StateGraph[QAState, Caller, Question, Answer], *, max_attempts: int) -> None:

@@ -5,5 +5,5 @@ MARKGRAPH_OVERRIDES holds Hydra overrides for them, as on a command line: `model
 
 from markgraph.build import load_graph, server_overrides
 
-qa = load_graph("qa", server_overrides(auth=False))
-agent = load_graph("agent", server_overrides(auth=False))
+qa = load_graph("qa", ["audit=file", *server_overrides(auth=False)])
+agent = load_graph("agent", ["audit=file", *server_overrides(auth=False)])

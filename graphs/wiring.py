@@ -1,18 +1,24 @@
-"""Adds nodes to a graph: guarded, and with their times measured."""
+"""Adds nodes to a graph: guarded, taken down in the audit log, and with their times measured."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from inspect import isfunction, signature
 from time import perf_counter
 from typing import Any, Protocol, get_type_hints, runtime_checkable
+from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langgraph.errors import GraphBubbleUp
 from langgraph.graph import StateGraph
 from langgraph.runtime import get_runtime
 
+from markgraph.audit.journal import Journal
 from markgraph.nodes.authorize import Authorize, check_still_allowed, check_still_readable
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of
+from markgraph.security.guard import Guard
+from markgraph.security.policy import Need
 
 Update = dict[str, Any]
 Node = Callable[..., Update]
@@ -29,46 +35,101 @@ class Waits(Protocol):
         """Do its work without holding a thread."""
 
 
-def add(
-    graph: StateGraph[Any, Caller, Any, Any], name: str, node: Node, read_from: Index | None = None
-) -> None:
-    """Add `node` under `name`; its update gets a `timings` entry in milliseconds.
+@runtime_checkable
+class Needs(Protocol):
+    """A node that runs only for callers who have certain permissions."""
 
-    The node's own parameters decide what it is given: `state`, and `runtime` or `config` if it asks.
-    Every node but `Authorize` first makes sure that the caller is the one whose run this is. One that uses
-    what was read from an index, given as `read_from`, makes sure that the caller may still read it, too.
-    """
-    call = node if isfunction(node) else type(node).__call__
-    reads = get_type_hints(call)["state"]
-    graph.add_node(name, wrapped(name, node, read_from), input_schema=reads)
+    def needs(self, state: Any) -> Iterable[Need]:
+        """Return the permissions, each with what it is needed for."""
 
 
-def wrapped(name: str, node: Node, read_from: Index | None = None) -> Any:
-    """Return `node` as something that LangGraph runs, sync and async, guarded, and with its time measured."""
-    asks = signature(node).parameters
+@dataclass(frozen=True)
+class Wiring:
+    """Adds nodes to `graph`. Each is given what it asks for, and only where the policy allows it."""
 
-    def arguments(state: Any, config: RunnableConfig) -> tuple[Any, ...]:
-        runtime = get_runtime(Caller)
-        if not isinstance(node, Authorize):
-            check_still_allowed(state, caller_of(runtime))
-        if read_from is not None:
-            check_still_readable(state, read_from, caller_of(runtime))
-        given = {"runtime": runtime, "config": config}
-        return (state, *(given[name] for name in asks if name in given))
+    graph: StateGraph[Any, Caller, Any, Any]
+    name: str
+    """What permissions and the audit log call the graph."""
+    guard: Guard
 
-    def run(state: Any, config: RunnableConfig) -> Update:
-        began = perf_counter()
-        return measured(name, began, node(*arguments(state, config)))
+    def add(self, name: str, node: Node, read_from: Index | None = None, *, ends: bool = False) -> None:
+        """Add `node` under `name`; its update gets a `timings` entry in milliseconds.
 
-    if not isinstance(node, Waits):
-        return run
+        The node's own parameters decide what it is given: `state`, and `runtime` or `config` if it asks.
+        Every node but `Authorize` first makes sure that the caller is the one whose run this is. One that
+        uses what was read from an index, given as `read_from`, makes sure that the caller may still read
+        it, too. What a node `ends` is given out only when the audit log has it.
+        """
+        call = node if isfunction(node) else type(node).__call__
+        reads = get_type_hints(call)["state"]
+        self.graph.add_node(name, self.wrapped(name, node, read_from, ends), input_schema=reads)
 
-    async def arun(state: Any, config: RunnableConfig) -> Update:
-        began = perf_counter()
-        given = await asyncio.to_thread(arguments, state, config)
-        return measured(name, began, await node.acall(*given))
+    def wrapped(self, name: str, node: Node, read_from: Index | None = None, ends: bool = False) -> Any:
+        """Return `node` as something that LangGraph runs, sync and async."""
+        asks = signature(node).parameters
 
-    return RunnableLambda(run, arun, name=name)
+        def arguments(state: Any, config: RunnableConfig, journal: Journal) -> tuple[Any, ...]:
+            _check(node, state, read_from, journal)
+            given = {"runtime": get_runtime(Caller), "config": config}
+            return (state, *(given[name] for name in asks if name in given))
+
+        def run(state: Any, config: RunnableConfig) -> Update:
+            began, journal = perf_counter(), self._journal(node, state)
+            try:
+                with journal.acting():
+                    update = node(*arguments(state, config, journal))
+                return measured(name, began, _taken_down(node, state, update, journal, ends))
+            except Exception as error:
+                _failed(journal, error)
+                raise
+
+        if not isinstance(node, Waits):
+            return run
+
+        async def arun(state: Any, config: RunnableConfig) -> Update:
+            began, journal = perf_counter(), self._journal(node, state)
+            try:
+                given = await asyncio.to_thread(arguments, state, config, journal)
+                update = await node.acall(*given)
+                update = await asyncio.to_thread(_taken_down, node, state, update, journal, ends)
+                return measured(name, began, update)
+            except Exception as error:
+                await asyncio.to_thread(_failed, journal, error)
+                raise
+
+        return RunnableLambda(run, arun, name=name)
+
+    def _journal(self, node: Node, state: Any) -> Journal:
+        """Return what takes this run down; a run begins at `Authorize`."""
+        run_id = uuid4().hex if isinstance(node, Authorize) else state.get("run_id", "")
+        return Journal(self.guard, self.name, caller_of(get_runtime(Caller)), run_id)
+
+
+def _check(node: Node, state: Any, read_from: Index | None, journal: Journal) -> None:
+    """Refuse to run a node for somebody who may not do what it does, or may not any more."""
+    if not isinstance(node, Authorize):
+        check_still_allowed(state, journal.caller, journal.guard.policy)
+    if isinstance(node, Needs):
+        for need in node.needs(state):
+            journal.require(need)
+    if read_from is not None:
+        check_still_readable(state, read_from, journal.caller)
+
+
+def _taken_down(node: Node, state: Any, update: Update, journal: Journal, ends: bool) -> Update:
+    """Return a node's update, once the audit log knows what there is to know of it."""
+    known = state.get("passages") or []
+    if fresh := [each for each in update.get("passages") or [] if each not in known]:
+        journal.read(fresh)
+    if ends:
+        journal.ended(state, update)
+    return update | {"run_id": journal.run_id} if isinstance(node, Authorize) else update
+
+
+def _failed(journal: Journal, error: Exception) -> None:
+    """Take down that a run failed; LangGraph stops one for a person's word by raising, too."""
+    if not isinstance(error, GraphBubbleUp):
+        journal.failed(error)
 
 
 def measured(name: str, began: float, update: Update) -> Update:

@@ -22,6 +22,7 @@ from langgraph.graph.state import CompiledStateGraph
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from markgraph.audit.configs import composed
 from markgraph.collection import check_collection
 from markgraph.config_errors import check_settings, explain, locate, nearest
 from markgraph.errors import ConfigError, MarkError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
+    from markgraph.audit.types import Audit
     from markgraph.citations.types import CitationGraph
     from markgraph.ingestion.corpora import Corpus
     from markgraph.ingestion.ledger import Ledger
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from markgraph.retrieval.search import Refine
     from markgraph.retrieval.types import Index
     from markgraph.security.doors import Door
+    from markgraph.security.policy import Policy
 
 CONFIG_MODULE = "markgraph.conf"
 Graph = CompiledStateGraph[Any, Any, Any, Any]
@@ -57,6 +60,10 @@ class Services(TypedDict, total=False):
     corpus: "Corpus"
     checkpoint: "BaseCheckpointSaver[Any] | None"
     """Where threads are kept."""
+    policy: "Policy"
+    """What callers may do."""
+    audit: "Audit | None"
+    """Where it is taken down who did what."""
 
 
 SERVICES = tuple(Services.__annotations__)
@@ -117,7 +124,7 @@ def build_graph(config: DictConfig, **services: Unpack[Services]) -> Graph:
     if unknown := sorted(services.keys() - set(SERVICES)):
         raise ConfigError(f"Unknown service {unknown[0]!r}.{nearest(unknown[0], SERVICES)}")
     _refuse_missing_stages(config)
-    token = _MAKING.set(_Services(config, dict(services)))
+    token = _MAKING.set(_Services(config, dict(services), tuple(services)))
     try:
         return make(_sharing(config), "graph")  # type: ignore[no-any-return]
     finally:
@@ -126,7 +133,11 @@ def build_graph(config: DictConfig, **services: Unpack[Services]) -> Graph:
 
 def service(name: str) -> Any:
     """Return the service that the graph under construction shares under `name`; config refers to it."""
-    return _MAKING.get().get(name)
+    making = _MAKING.get()
+    made = making.get(name)
+    if name == "audit" and made is not None:
+        return made.of(composed(making.config, making.given))
+    return made
 
 
 def make_service(config: DictConfig, name: str) -> Any:
@@ -153,6 +164,8 @@ class _Services:
 
     config: DictConfig
     made: dict[str, Any]
+    given: tuple[str, ...] = ()
+    """Those that an app passed in."""
 
     def get(self, name: str) -> Any:
         if name not in self.made:
@@ -198,10 +211,12 @@ def door_from(job: str, overrides: Sequence[str] = ()) -> "Door":
 def server_overrides(*, auth: bool) -> list[str]:
     """Return the overrides in MARKGRAPH_OVERRIDES that are about `auth`, or those that are not.
 
-    LangGraph Server builds graphs at import, and has no command line that we could read.
+    Those about the policy are among both. LangGraph Server builds graphs at import, and has no command line
+    that we could read.
     """
     overrides = shlex.split(os.environ.get("MARKGRAPH_OVERRIDES", ""))
-    return [override for override in overrides if override.startswith("auth") is auth]
+    both = ("auth/policy", "policy")
+    return [each for each in overrides if each.startswith(both) or each.startswith("auth") is auth]
 
 
 def own_configs(data_dir: str | None = None) -> Path:

@@ -24,6 +24,7 @@ class Verb(NamedTuple):
     """Settings that may be given as `--KEY VALUE`, or `--KEY` for true, beside `KEY=VALUE`."""
 
 
+EXPLAINED = ("caller", "resource", "action")
 VERBS = {
     "ask": Verb("Ask a question over the documents you may read; get a checked answer.", "ask", "question"),
     "ingest": Verb("Index documents: a folder, a file, or a corpus such as corpus=eu_law.", "ingest", "path"),
@@ -43,6 +44,10 @@ VERBS = {
     ),
     "doctor": Verb("Say what this machine has, what would serve, and which models fit.", "doctor", None),
     "models": Verb("List, show, quantize or export models.", "models", "action"),
+    "policy": Verb("Explain what somebody may do, and which rule decides.", "policy", "what", (), EXPLAINED),
+    # Not conf/audit.yaml: that name is a config group's, too.
+    "audit": Verb("Verify, list or export the log of who did what.", "audit_log", "action"),
+    "replay": Verb("Run a question of the audit log again, and compare.", "replay", "record"),
     "evaluate": Verb(
         "Measure rankings on judged data: nDCG, recall, MRR, and time.",
         "evaluate",

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from markgraph.errors import ConfigError
 
-RESERVED = ("conf", "notes", "sweeps")
+RESERVED = ("audit", "conf", "notes", "sweeps")
 """Folders beside the collections that hold something else."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 

@@ -142,7 +142,9 @@ class Owned(TypedDict, total=False):
     owner: str
     """`TENANT:SUBJECT` of whoever began the thread; nobody else may go on with it."""
     grants: list[str]
-    """What the caller might use and read when the run began; it goes on only with all of it."""
+    """What the caller might do and read when the run began; it goes on only with all of it."""
+    run_id: str
+    """What the audit log calls this run, also when it goes on later."""
 
 
 class QAState(Question, Answer, Owned):

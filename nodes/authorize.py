@@ -10,7 +10,8 @@ from langgraph.runtime import Runtime
 
 from markgraph.errors import DeniedError
 from markgraph.retrieval.types import Index
-from markgraph.security.caller import Caller, caller_of, grants_of, owner_of, require_role
+from markgraph.security.caller import Caller, caller_of, grants_of, owner_of
+from markgraph.security.policy import Need, Policy, Resource
 from markgraph.state import Owned, QAState
 
 
@@ -43,37 +44,42 @@ def fresh_agent_turn() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Authorize:
-    """Checks that the caller holds a role, and that the thread is theirs."""
+    """Lets a run begin whose caller may run the graph, in a thread of their own."""
 
-    role: str = "reader"
-    """The role that a caller needs."""
+    graph: str
+    """Its name, which a permission may be limited to."""
+    policy: Policy
     begin: Callable[[], dict[str, Any]] = fresh_turn
     """What a run begins with once it is allowed."""
+
+    def needs(self, state: Owned) -> list[Need]:  # noqa: ARG002
+        """Return the permission to run the graph."""
+        return [Need("graph:run", Resource("graph", self.graph))]
 
     def __call__(self, state: Owned, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return a fresh turn owned by the caller.
 
         Raises:
-            DeniedError: the caller is nobody, lacks the role, or the thread is somebody else's.
+            DeniedError: the thread is somebody else's.
         """
         caller = caller_of(runtime)
-        require_role(caller, self.role)
         if state.get("owner", owner_of(caller)) != owner_of(caller):
             raise DeniedError("This thread belongs to somebody else. Use a thread of your own.")
-        return {"owner": owner_of(caller), "grants": grants_of(caller), **self.begin()}
+        grants = grants_of(caller, self.policy.held_by(caller))
+        return {"owner": owner_of(caller), "grants": grants, **self.begin()}
 
 
-def check_still_allowed(state: Owned, caller: Caller) -> None:
-    """Refuse to go on with a run that somebody else began, or whose caller has lost a role or group since.
+def check_still_allowed(state: Owned, caller: Caller, policy: Policy) -> None:
+    """Refuse to go on with a run that somebody else began, or whose caller has lost something since.
 
     A resumed run starts behind `authorize`, so every other node asks this first.
 
     Raises:
-        DeniedError: naming what is missing.
+        DeniedError: naming what is missing: a permission, a group, or a clearance.
     """
     if state.get("owner") != owner_of(caller):
         raise DeniedError("This run belongs to somebody else. Use a thread of your own.")
-    if lost := sorted(set(state["grants"]) - set(grants_of(caller))):
+    if lost := sorted(set(state["grants"]) - set(grants_of(caller, policy.held_by(caller)))):
         raise DeniedError(
             f"This run began with permissions that {caller.subject!r} no longer has: {', '.join(lost)}. "
             "Ask the question again."

@@ -12,6 +12,7 @@ from langgraph.prebuilt import ToolNode
 
 from markgraph.errors import MarkError
 from markgraph.nodes.approve import has_side_effects
+from markgraph.security.policy import Need, Resource, calling
 from markgraph.state import AgentState, Passage
 
 
@@ -23,6 +24,14 @@ class CallTools:
     """
 
     tools: Sequence[BaseTool]
+
+    def needs(self, state: AgentState) -> list[Need]:
+        """Return the permission to call each tool that nobody declined, and to read where one does."""
+        (message,) = self._allowed(state)["messages"]
+        names = sorted({call["name"] for call in message.tool_calls})
+        reading = [tool for tool in self.tools if tool.name in names and reads_documents(tool)]
+        documents = [Need("documents:read", Resource("tool", tool.name)) for tool in reading]
+        return [*map(calling, names), *documents]
 
     def __call__(self, state: AgentState, config: RunnableConfig) -> dict[str, Any]:
         """Return the tools' messages, and the passages with theirs added."""
@@ -72,6 +81,11 @@ class CallTools:
             for message in ran
             if isinstance(message, ToolMessage) and message.name in changing and message.status != "error"
         ]
+
+
+def reads_documents(tool: BaseTool) -> bool:
+    """Tell whether `tool` looks into the documents; one that does not say so is taken to."""
+    return bool((tool.metadata or {}).get("reads_documents", True))
 
 
 def passages_of(message: ToolMessage) -> list[Passage]:

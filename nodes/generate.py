@@ -12,6 +12,7 @@ from markgraph.engines.port import cache_scope
 from markgraph.nodes.respond import place_of
 from markgraph.nodes.route import Domain
 from markgraph.security.caller import Caller, cache_scope_of, caller_of
+from markgraph.security.policy import Need, Resource
 from markgraph.state import GENERAL, QAState, Usage
 
 INSTRUCTIONS = (
@@ -33,6 +34,10 @@ class Generate:
     model: BaseChatModel
     domains: Mapping[str, Domain] = field(default_factory=dict)
     instructions: str = INSTRUCTIONS
+
+    def needs(self, state: QAState) -> list[Need]:  # noqa: ARG002
+        """Return the permission to use the model."""
+        return [Need("models:use", Resource("model", configured_name(self.model)))]
 
     def __call__(self, state: QAState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return the draft, and the tokens spent in this turn so far.
@@ -70,6 +75,12 @@ class Generate:
             "model": model_name(self.model, reply),
             "usage": add_usage(state["usage"], reply),
         }
+
+
+def configured_name(model: BaseChatModel) -> str:
+    """Return what the config calls a model, or else what its class is called."""
+    fields = model.model_dump(include={"model_name", "model"})
+    return str(fields.get("model_name") or fields.get("model") or type(model).__name__)
 
 
 def model_name(model: BaseChatModel, reply: BaseMessage) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -13,8 +12,9 @@ from langgraph.runtime import Runtime
 
 from markgraph.engines.port import cache_scope
 from markgraph.errors import ConfigError
-from markgraph.nodes.generate import add_usage, model_name
+from markgraph.nodes.generate import add_usage, configured_name, model_name
 from markgraph.security.caller import Caller, cache_scope_of, caller_of
+from markgraph.security.policy import Need, Policy, Resource, calling
 from markgraph.state import AgentState
 
 INSTRUCTIONS = (
@@ -32,6 +32,8 @@ class GenerateWithTools:
 
     model: BaseChatModel
     tools: Sequence[BaseTool]
+    policy: Policy
+    """Says which of the tools a caller may use; the model is shown no others."""
     instructions: str = INSTRUCTIONS
     max_steps: int = 6
     """The model is asked at most so often in a turn."""
@@ -40,22 +42,26 @@ class GenerateWithTools:
         if self.max_steps < 1:
             raise ConfigError(f"GenerateWithTools.max_steps is {self.max_steps}; allowed: 1 or more.")
 
+    def needs(self, state: AgentState) -> list[Need]:  # noqa: ARG002
+        """Return the permission to use the model."""
+        return [Need("models:use", Resource("model", configured_name(self.model)))]
+
     def __call__(self, state: AgentState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return the model's message, and its text as the draft.
 
         Raises:
             DeniedError: nobody is asking.
         """
-        asked = self._asked(state)
-        with cache_scope(cache_scope_of(caller_of(runtime))):
-            reply = self._model.invoke(self._prompt(state, asked))
+        asked, caller = self._asked(state), caller_of(runtime)
+        with cache_scope(cache_scope_of(caller)):
+            reply = self._model(caller).invoke(self._prompt(state, asked))
         return self._update(state, asked, reply)
 
     async def acall(self, state: AgentState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Do the same without holding a thread."""
-        asked = self._asked(state)
-        with cache_scope(cache_scope_of(caller_of(runtime))):
-            reply = await self._model.ainvoke(self._prompt(state, asked))
+        asked, caller = self._asked(state), caller_of(runtime)
+        with cache_scope(cache_scope_of(caller)):
+            reply = await self._model(caller).ainvoke(self._prompt(state, asked))
         return self._update(state, asked, reply)
 
     def may_go_on(self, state: AgentState) -> bool:
@@ -65,9 +71,10 @@ class GenerateWithTools:
             isinstance(message, AIMessage) and bool(message.tool_calls) and state["attempts"] < self.max_steps
         )
 
-    @cached_property
-    def _model(self) -> Runnable[LanguageModelInput, AIMessage]:
-        return self.model.bind_tools(list(self.tools))
+    def _model(self, caller: Caller) -> Runnable[LanguageModelInput, AIMessage]:
+        """Return the model with the tools that `caller` may use."""
+        allowed = [tool for tool in self.tools if self.policy.check(caller, *calling(tool.name)).allowed]
+        return self.model.bind_tools(allowed) if allowed else self.model
 
     def _asked(self, state: AgentState) -> list[AnyMessage]:
         """Return the question as a message, unless this turn has put it already."""

@@ -22,6 +22,7 @@ from markgraph.ingestion.store import Store
 from markgraph.retrieval.types import Chunk
 from markgraph.security.caller import Caller, caller_of
 from markgraph.security.permissions import Permissions
+from markgraph.security.policy import Need, writing
 from markgraph.state import Failure, IngestState
 
 
@@ -48,6 +49,10 @@ class IndexDocuments:
         for name, value in (("batch_size", self.batch_size), ("step_size", self.step_size)):
             if value is not None and value < 1:
                 raise ConfigError(f"graph.index_documents.{name} is {value}. Allowed: a whole number from 1.")
+
+    def needs(self, state: IngestState) -> list[Need]:  # noqa: ARG002
+        """Return the permission to change documents."""
+        return [writing(self.comparison.corpus.name)]
 
     def __call__(self, state: IngestState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return what became of the next `step_size` documents."""

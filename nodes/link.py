@@ -7,6 +7,7 @@ from markgraph.citations.index import relink
 from markgraph.citations.types import CitationGraph
 from markgraph.ingestion.ledger import Ledger
 from markgraph.retrieval.types import Index
+from markgraph.security.policy import Need, writing
 from markgraph.state import IngestState
 
 
@@ -21,6 +22,12 @@ class Link:
     citations: CitationGraph
     index: Index
     ledger: Ledger
+    corpus: str
+    """Its name, which a permission may be limited to."""
+
+    def needs(self, state: IngestState) -> list[Need]:  # noqa: ARG002
+        """Return the permission to change documents."""
+        return [writing(self.corpus)]
 
     def __call__(self, state: IngestState) -> dict[str, Any]:  # noqa: ARG002 -- a node has a state
         """Change nothing of the state."""

@@ -16,6 +16,7 @@ from markgraph.ingestion.rules import takes_away
 from markgraph.ingestion.store import Store
 from markgraph.security.caller import Caller, caller_of
 from markgraph.security.permissions import Permissions
+from markgraph.security.policy import Need, writing
 from markgraph.state import Owned
 
 TOGETHER = 100
@@ -41,6 +42,10 @@ class Permit:
     comparison: Comparison
     store: Store
     details: Details
+
+    def needs(self, state: Owned) -> list[Need]:  # noqa: ARG002
+        """Return the permission to change documents."""
+        return [writing(self.comparison.corpus.name)]
 
     def __call__(self, state: Owned, runtime: Runtime[Caller]) -> dict[str, Any]:  # noqa: ARG002
         """Begin a run, and return how many documents others may read now."""

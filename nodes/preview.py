@@ -19,6 +19,7 @@ from markgraph.ingestion.rules import path_within
 from markgraph.nodes.scan import row_of_skipped, rows_of
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of
+from markgraph.security.policy import Need, writing
 from markgraph.state import FAILURES, Failure, Owned
 
 
@@ -29,6 +30,10 @@ class Preview:
     comparison: Comparison
     index: Index
     details: Details
+
+    def needs(self, state: Owned) -> list[Need]:  # noqa: ARG002
+        """Return the permission to change documents."""
+        return [writing(self.comparison.corpus.name)]
 
     def __call__(self, state: Owned, runtime: Runtime[Caller]) -> dict[str, Any]:  # noqa: ARG002
         """Return the report that an ingestion would give, chunks aside; the details have every document."""

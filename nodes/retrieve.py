@@ -9,6 +9,7 @@ from markgraph.errors import ConfigError
 from markgraph.retrieval.search import find_hits
 from markgraph.retrieval.types import Hit, Index
 from markgraph.security.caller import Caller, caller_of
+from markgraph.security.policy import Need, Resource
 from markgraph.state import Passage, QAState
 
 
@@ -23,6 +24,10 @@ class Retrieve:
     def __post_init__(self) -> None:
         if self.k < 1:
             raise ConfigError(f"Retrieve.k is {self.k}; allowed: 1 or more.")
+
+    def needs(self, state: QAState) -> list[Need]:  # noqa: ARG002
+        """Return the permission to read; which documents, the index decides for each."""
+        return [Need("documents:read", Resource("index", self.index.name))]
 
     def __call__(self, state: QAState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return the passages, best first.

@@ -14,6 +14,7 @@ from markgraph.ingestion.ledger import PAGE
 from markgraph.ingestion.plan import Plan
 from markgraph.ingestion.report import Details, Row, row
 from markgraph.security.caller import Caller, caller_of
+from markgraph.security.policy import Need, writing
 from markgraph.state import FAILURES, Failure, IngestState
 
 
@@ -23,6 +24,10 @@ class Scan:
 
     comparison: Comparison
     details: Details
+
+    def needs(self, state: IngestState) -> list[Need]:  # noqa: ARG002
+        """Return the permission to change documents."""
+        return [writing(self.comparison.corpus.name)]
 
     def __call__(self, state: IngestState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return how many documents are to be read; the plan says which.

@@ -10,6 +10,7 @@ from markgraph.ingestion.plan import Plan
 from markgraph.ingestion.report import Details, row
 from markgraph.ingestion.store import Store
 from markgraph.security.caller import Caller, caller_of
+from markgraph.security.policy import Need, writing
 from markgraph.state import IngestState
 
 
@@ -20,6 +21,10 @@ class Sweep:
     comparison: Comparison
     store: Store
     details: Details
+
+    def needs(self, state: IngestState) -> list[Need]:  # noqa: ARG002
+        """Return the permission to change documents."""
+        return [writing(self.comparison.corpus.name)]
 
     def __call__(self, state: IngestState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return how many documents were removed, and how many of the rest nobody may read."""

@@ -26,7 +26,7 @@ CONF = Path(__file__).parents[1] / "conf"
 NO_WEIGHTS = ["model=fake", "embedder=hash"]
 
 PRIMARIES = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem != "base")
-OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
+OPTIONS = sorted((str(file.parent.relative_to(CONF)), file.stem) for file in CONF.glob("*/**/*.yaml"))
 OVERLAYS = {"experiment", "tier"}
 """Groups whose options choose options of other groups."""
 FILES = sorted(file for file in CONF.rglob("*.yaml") if file.name != "base.yaml")
@@ -98,6 +98,7 @@ def holds(config: DictConfig, file: Path) -> bool:
     if file.parent.name in OVERLAYS:
         return all(key in config for key in part if key != "defaults")
     there = config[file.parent.name]
+    part.pop("defaults", None)
     return bool(part.keys() <= there.keys() and part.get("_target_") == there.get("_target_"))
 
 
@@ -147,7 +148,9 @@ def test_a_service_that_the_graph_has_no_use_for_is_not_made(offline: Path) -> N
 
 
 def test_an_unknown_service_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"'modle'. Allowed: .*model, rerank. Did you mean 'model'?"):
+    with pytest.raises(
+        ConfigError, match=r"'modle'. Allowed: .*model, policy, rerank. Did you mean 'model'?"
+    ):
         load_graph("qa", NO_WEIGHTS, modle=FakeChatModel())
 
 
@@ -188,6 +191,8 @@ def test_a_service_is_made_once_and_shared_by_the_index_and_the_nodes(tmp_path: 
 
 class CountingIndex:
     """Finds nothing, and remembers how much was asked for."""
+
+    name = "counting"
 
     def __init__(self) -> None:
         self.asked: list[int] = []

@@ -33,7 +33,7 @@ def calculate() -> BaseTool:
         # Written again from what was understood: the text itself may hold a comment with any claim.
         return f"The value of {ast.unparse(ast.parse(expression.strip(), mode='eval'))} is {value:g}."
 
-    run.metadata = {"side_effects": False}
+    run.metadata = {"side_effects": False, "reads_documents": False}
     return run
 
 

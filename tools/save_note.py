@@ -30,5 +30,5 @@ def save_note(folder: Path) -> BaseTool:
         os.replace(draft, place)
         return f"Saved as {place.name}."
 
-    save.metadata = {"side_effects": True}
+    save.metadata = {"side_effects": True, "reads_documents": False}
     return save

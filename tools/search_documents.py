@@ -20,5 +20,5 @@ def search_documents(index: Index, k: int = 4) -> BaseTool:
         text = "\n\n".join(f"{place_of(passage)}\n{passage['text']}" for passage in passages)
         return text or "Nothing was found.", passages
 
-    search.metadata = {"side_effects": False}
+    search.metadata = {"side_effects": False, "reads_documents": True}
     return search

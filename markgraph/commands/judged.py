@@ -10,13 +10,15 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from markgraph.build import make, make_service, make_services
+from markgraph.commands.guarded import journal_of
 from markgraph.errors import UsageError
 from markgraph.evaluation.beir import Dataset, Text, load_dataset
 from markgraph.evaluation.collection import chunks_of, collection_name, fill
 from markgraph.ingestion.lock import alone
 from markgraph.retrieval.search import Refine
 from markgraph.retrieval.types import Index
-from markgraph.security.caller import Caller, require_role
+from markgraph.security.caller import Caller
+from markgraph.security.policy import Need, Resource
 
 MOST_CHUNKS = 1000
 
@@ -45,7 +47,9 @@ def judged(config: DictConfig) -> Judged:
     if config.dataset is None:
         raise UsageError("Say what to measure on: dataset=FOLDER with corpus.jsonl, queries.jsonl, qrels.tsv")
     caller: Caller = make(config, "auth").caller
-    require_role(caller, config.role)
+    journal_of(config, "evaluate", caller).require(
+        Need("documents:read", Resource("dataset", str(config.dataset)))
+    )
     dataset = load_dataset(Path(config.dataset))
     if dataset.missing:
         print(f"{dataset.missing} judged documents are not in the corpus.", file=sys.stderr)  # noqa: T201

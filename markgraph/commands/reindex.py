@@ -13,12 +13,14 @@ from tqdm import tqdm
 
 from markgraph.build import compose, make, make_service
 from markgraph.commands.checks import OUTPUTS, check_choice, check_number
+from markgraph.commands.guarded import journal_of
 from markgraph.errors import ConfigError, EmptyIndexError, StorageError, UsageError
 from markgraph.ingestion.lock import alone
 from markgraph.retrieval.generations import SwitchableIndex
 from markgraph.retrieval.reindex import Move, Report
 from markgraph.retrieval.storage import storage_errors
-from markgraph.security.caller import Caller, require_role
+from markgraph.security.caller import Caller
+from markgraph.security.policy import writing
 
 
 def run(config: DictConfig) -> int:
@@ -26,7 +28,7 @@ def run(config: DictConfig) -> int:
     check_choice(config, "output", OUTPUTS)
     check_number(config, "sample", 1, 10_000)
     caller: Caller = make(config, "auth").caller
-    require_role(caller, config.role)
+    journal_of(config, "reindex", caller).require(writing())
     index = make_service(config, "index")
     if not isinstance(index, SwitchableIndex):
         raise UsageError(

@@ -11,12 +11,14 @@ from rich.text import Text
 
 from markgraph.build import make, make_services
 from markgraph.commands.checks import OUTPUTS, check_choice, check_number
+from markgraph.commands.guarded import journal_of
 from markgraph.commands.terminal import printable
 from markgraph.errors import UsageError
 from markgraph.retrieval.search import find_refined
 from markgraph.retrieval.storage import storage_errors
 from markgraph.retrieval.types import Hit
-from markgraph.security.caller import Caller, require_role
+from markgraph.security.caller import Caller
+from markgraph.security.policy import Need, Resource
 
 NOTHING = 3
 BEGINNING = 240
@@ -31,10 +33,12 @@ def run(config: DictConfig) -> int:
     if not query:
         raise UsageError('Say what to search for: markgraph search "WORDS"')
     caller: Caller = make(config, "auth").caller
-    require_role(caller, config.role)
+    journal = journal_of(config, "search", caller)
     with storage_errors(Path(config.data_dir)):
         index, refine = make_services(config, "index", "rerank")
+        journal.require(Need("documents:read", Resource("index", index.name)))
         hits = find_refined(index, query, caller, config.k, refine)
+        journal.read({"source": hit.chunk.source, "ids": hit.ids} for hit in hits)
     if config.output == "json":
         found = [as_json(rank, hit) for rank, hit in enumerate(hits, start=1)]
         print(json.dumps({"query": query, "hits": found}, ensure_ascii=False))  # noqa: T201

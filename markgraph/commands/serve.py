@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from omegaconf import DictConfig
 
-from markgraph.build import build_graph, make
+from markgraph.build import build_graph, make, make_service
 from markgraph.commands.checks import check_number
 from markgraph.errors import MissingExtraError, UsageError
 from markgraph.security.doors import Door
@@ -26,7 +26,7 @@ def run(config: DictConfig) -> int:
     graph = build_graph(config)
     name = graph.get_name()
     listener = _listen(config.host, config.port)
-    app = create_app({name: graph}, door)
+    app = create_app({name: graph}, door, make_service(config, "policy"))
     where = f"http://{config.host}:{listener.getsockname()[1]}"
     print(f"MARK serves {where}/{name}/playground/ (Ctrl-C stops it)", file=sys.stderr)  # noqa: T201
     server = uvicorn.Server(uvicorn.Config(app, log_level=config.debug.log_level.lower()))

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from markgraph.audit.journal import acting
 from markgraph.ingestion.ledger import Ledger
 from markgraph.ingestion.prepare import Prepared
 from markgraph.retrieval.types import Index, Vectors
+from markgraph.security.classification import CLASSIFICATIONS
 from markgraph.security.permissions import Permissions
 
 
@@ -26,6 +28,7 @@ class Store:
             scope: the name of the corpus that they belong to.
             documents: with the fingerprint of each.
         """
+        _take_down(scope, "write", {document.source: fingerprint for document, fingerprint in documents})
         outdated = self.ledger.begin(tenant, scope, [document for document, _ in documents])
         vectors = _joined([document.vectors for document, _ in documents if document.vectors])
         self.index.add([chunk for document, _ in documents for chunk in document.chunks], vectors)
@@ -34,14 +37,23 @@ class Store:
 
     def permit(self, tenant: str, scope: str, sources: Sequence[str], permissions: Permissions) -> None:
         """Change who may read documents."""
+        readers = ",".join((*permissions.readers, CLASSIFICATIONS[permissions.classification]))
+        _take_down(scope, "permit", dict.fromkeys(sources, readers))
         self.ledger.permit(tenant, scope, sources, None)
         self.index.permit(self.ledger.chunks(tenant, sources), permissions)
         self.ledger.permit(tenant, scope, sources, permissions)
 
     def remove(self, tenant: str, sources: Sequence[str]) -> None:
         """Take documents out."""
+        _take_down("*", "remove", dict.fromkeys(sources, ""))
         self.index.remove(self.ledger.chunks(tenant, sources))
         self.ledger.forget(tenant, sources)
+
+
+def _take_down(scope: str, what: str, documents: dict[str, str]) -> None:
+    """Tell the audit log, where a run has one, before anything is changed."""
+    if documents and (journal := acting()):
+        journal.wrote(scope, what, documents)
 
 
 def _joined(each: Sequence[Vectors]) -> Vectors | None:

@@ -97,7 +97,7 @@ def caller_of(runtime: Running) -> Caller:
     """
     if runtime.server_info is not None:
         user = runtime.server_info.user
-        return _server_caller(user) if user else Caller()
+        return server_caller(user) if user else Caller()
     configured = get_config().get("configurable", {}).get("caller")
     for candidate in (configured, runtime.context):
         if isinstance(candidate, Caller):
@@ -105,7 +105,7 @@ def caller_of(runtime: Running) -> Caller:
     return Caller()
 
 
-def _server_caller(user: BaseUser) -> Caller:
+def server_caller(user: BaseUser) -> Caller:
     """Return a user of LangGraph Server; MARK's own door adds tenant, groups, clearance and scopes to it."""
     try:
         tenant, groups, clearance = user["tenant"], user["groups"], user["clearance"]
@@ -128,33 +128,20 @@ def readers_of(caller: Caller) -> tuple[str, ...]:
     return (PUBLIC, f"u:{caller.subject}", *(f"g:{group}" for group in caller.groups))
 
 
-def require_role(caller: Caller, role: str) -> None:
-    """Refuse a caller who is nobody, or lacks `role`.
-
-    Raises:
-        DeniedError: saying what is missing.
-    """
-    if not caller.subject:
-        raise DeniedError(
-            "Nobody is asking: this run has no verified caller. Pass context=Caller(...) when you "
-            "invoke the graph, or ask through a door that authenticates."
-        )
-    if role not in caller.roles:
-        raise DeniedError(
-            f"{caller.subject!r} may not do this: it needs role {role!r}, "
-            f"and the caller has {list(caller.roles)}. Ask your administrator for the role."
-        )
-
-
 def owner_of(caller: Caller) -> str:
     """Return what a thread remembers of whoever began it."""
     return ":".join(quote(part, safe="") for part in (caller.tenant, caller.subject))
 
 
-def grants_of(caller: Caller) -> list[str]:
-    """Return everything that `caller` may use and read, as a run remembers it."""
+def grants_of(caller: Caller, permissions: Iterable[str]) -> list[str]:
+    """Return everything that `caller` may do and read, as a run remembers it.
+
+    Args:
+        caller: whose run it is.
+        permissions: what a policy lets them do.
+    """
     cleared = (f"level:{name}" for name in CLASSIFICATIONS[: caller.clearance + 1])
-    return sorted((*(f"role:{role}" for role in caller.roles), *readers_of(caller), *cleared))
+    return sorted((*(f"may:{each}" for each in permissions), *readers_of(caller), *cleared))
 
 
 def thread_key(caller: Caller, thread: str) -> str:

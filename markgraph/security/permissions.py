@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from markgraph.errors import ConfigError
 from markgraph.security.caller import PUBLIC, Caller, readers_of
+from markgraph.security.classification import CLASSIFICATIONS
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,25 @@ def may_read(caller: Caller, permissions: Permissions) -> bool:
         and permissions.classification <= caller.clearance
         and not set(held).isdisjoint(permissions.readers)
     )
+
+
+def reading_rule(caller: Caller, permissions: Permissions) -> tuple[bool, str, str]:
+    """Return what `may_read` says, the attribute that decided, and why in words.
+
+    Raises:
+        DeniedError: the caller is nobody.
+    """
+    held = [atom for atom in readers_of(caller) if atom in permissions.readers]
+    if may_read(caller, permissions):
+        return True, f"documents.readers: {held[0]}", ""
+    if caller.tenant != permissions.tenant:
+        return False, "documents.tenant", f"The document is not of the caller's tenant, {caller.tenant!r}."
+    if not held:
+        who = ", ".join(permissions.readers) or "nobody"
+        return False, "documents.readers", f"{caller.subject!r} is none of its readers: {who}."
+    level, cleared = CLASSIFICATIONS[permissions.classification], CLASSIFICATIONS[caller.clearance]
+    reason = f"The document is {level}, and {caller.subject!r} is cleared for {cleared}."
+    return False, "documents.classification", reason
 
 
 def check_readers(readers: Sequence[str]) -> tuple[str, ...]:

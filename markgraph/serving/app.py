@@ -33,6 +33,7 @@ except ImportError as error:
 
 from markgraph.build import Graph
 from markgraph.security.doors import Door, headers_of
+from markgraph.security.policy import Policy, Resource
 from markgraph.serving.headers import SecurityHeaders
 from markgraph.serving.runnable import ASKING, Asked, Asking, served
 
@@ -52,7 +53,7 @@ STATUS: Mapping[type[MarkError], int] = {
 """The HTTP status of each error; the first class that fits counts, anything else is a 500."""
 
 
-def create_app(graphs: Mapping[str, Graph], door: Door) -> FastAPI:
+def create_app(graphs: Mapping[str, Graph], door: Door, policy: Policy) -> FastAPI:
     """Return an application that serves each graph under its name.
 
     Threads: a client that sends `X-Thread-Id` goes on with its own thread of that name, where the
@@ -71,7 +72,10 @@ def create_app(graphs: Mapping[str, Graph], door: Door) -> FastAPI:
         """
         client = request.client.host if request.client else None
         caller = await asyncio.to_thread(door.admit, client, headers_of(request.scope["headers"]))
-        ASKING.set(Asking(caller, request.headers.get("x-thread-id")))
+        thread = request.headers.get("x-thread-id")
+        if thread:
+            policy.require(caller, "threads:write", Resource("thread"))
+        ASKING.set(Asking(caller, thread))
 
     _add_own_routes(app, graphs, door, admitted)
     for name, graph in graphs.items():

@@ -8,10 +8,11 @@ from typing import Any
 
 from langgraph_sdk import Auth
 
-from markgraph.build import door_from, server_overrides
+from markgraph.build import compose, door_from, make_service, server_overrides
 from markgraph.errors import DeniedError, ProviderError
-from markgraph.security.caller import Caller, cache_scope_of, owner_of
+from markgraph.security.caller import Caller, cache_scope_of, owner_of, server_caller
 from markgraph.security.doors import LocalDoor, headers_of
+from markgraph.security.policy import Policy, Resource
 
 STUDIO = "https://smith.langchain.com"
 """Where the Studio page comes from; its requests still come from this machine."""
@@ -21,6 +22,7 @@ SERVER_PREFIXES = ("langgraph_", "__")
 
 # Composed at import, like the graphs in graphs/studio.py: a request must not wait for files to be read.
 _DOOR = door_from("serve", server_overrides(auth=True))
+_POLICY: Policy = make_service(compose("serve", server_overrides(auth=True)), "policy")
 
 auth = Auth()
 Refused = Auth.exceptions.HTTPException
@@ -71,6 +73,10 @@ async def own_threads(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> dic
 
     The server hands out a thread's state as it was kept, and that holds passages and earlier answers.
     """
+    needed = "threads:read" if ctx.action in ("read", "search") else "threads:write"
+    decision = _POLICY.check(server_caller(ctx.user), needed, Resource("thread"))
+    if not decision.allowed:
+        raise Refused(status_code=403, detail=decision.reason)
     owner = {"owner": ctx.user["owner"]}
     value.setdefault("metadata", {}).update(owner)
     return owner

@@ -61,7 +61,7 @@ def test_a_refusal_ends_with_3(markgraph: Markgraph) -> None:
 def test_a_denial_ends_with_4(markgraph: Markgraph) -> None:
     ran = markgraph("ask", PAY, *STAND_INS, "auth.caller.roles=[]")
     assert ran.code == 4
-    assert "needs role 'reader'" in ran.err
+    assert "needs permission 'graph:run' for graph:qa" in ran.err
     assert ran.out == ""
 
 

@@ -111,6 +111,6 @@ def test_wrong_use_is_explained(markgraph: Command, dataset: Path, words: list[s
     assert message in done.err
 
 
-def test_a_caller_without_the_role_is_denied(markgraph: Command, dataset: Path) -> None:
+def test_a_caller_without_the_permission_is_denied(markgraph: Command, dataset: Path) -> None:
     done = markgraph("evaluate", f"dataset={dataset}", NO_WEIGHTS, "auth.caller.roles=[]")
     assert (done.code, done.out) == (4, "")

@@ -36,7 +36,7 @@ def test_says_what_it_did_for_people(markgraph: Command) -> None:
 @pytest.mark.parametrize(
     ("override", "code", "message"),
     [
-        ("auth.caller.roles=[reader]", 4, "needs role 'writer'"),
+        ("auth.caller.roles=[reader]", 4, "needs permission 'documents:write'"),
         ("index=words", 2, "Only an index of vectors has an embedder"),
         ("output=xml", 2, "'output'"),
         ("sample=0", 2, "'sample'"),

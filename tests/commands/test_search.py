@@ -88,10 +88,10 @@ def test_shows_nobody_what_they_may_not_read(markgraph: Command, documents: Path
 
 
 @pytest.mark.usefixtures("collection")
-def test_a_caller_without_the_role_is_denied(markgraph: Command) -> None:
+def test_a_caller_without_the_permission_is_denied(markgraph: Command) -> None:
     done = markgraph("search", WORDS, NO_WEIGHTS, "auth.caller.roles=[]")
     assert (done.code, done.out) == (4, "")
-    assert "needs role 'reader'" in done.err
+    assert "needs permission 'documents:read'" in done.err
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """Ingests a folder, as the tests of the ingestion graph do."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from markgraph.build import compose, make_service
 from markgraph.documents.sandbox import Sandbox
-from markgraph.graphs.ingest import build
+from markgraph.graphs import ingest as ingest_graph
 from markgraph.ingestion.corpora import Folder
 from markgraph.ingestion.ledger import Ledger
 from markgraph.ingestion.rules import rules_for_all
@@ -13,6 +15,7 @@ from markgraph.security.caller import Caller
 
 WRITER = Caller("wanda", ("reader", "writer"))
 LEGAL = Caller("anna", ("reader",), groups=("legal",))
+build = partial(ingest_graph.build, policy=make_service(compose("embed"), "policy"))
 PARSER = Sandbox()
 """One for all tests, since each starts processes when it first reads."""
 

@@ -122,7 +122,7 @@ def test_a_tool_that_does_not_exist_is_not_run(make: Any, reader: Caller) -> Non
     assert "shell is not a valid tool" in str(model.prompts[-1])
 
 
-def test_denies_a_caller_without_the_role(make: Any) -> None:
+def test_denies_a_caller_without_the_permission(make: Any) -> None:
     graph, model = make(SEARCH)
     with pytest.raises(DeniedError):
         graph.invoke({"question": PAY}, context=Caller("rita"))

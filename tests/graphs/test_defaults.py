@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from markgraph.build import compose
 
-EXCEPTIONS = {("agent", "validate", "to_the_point"), ("ingest", "authorize", "role")}
+EXCEPTIONS = {("agent", "validate", "to_the_point")}
 
 
 def stages(graph: str) -> dict[str, DictConfig]:

@@ -9,7 +9,6 @@ import pytest
 
 from markgraph.build import load_graph
 from markgraph.errors import DeniedError, UsageError
-from markgraph.graphs.ingest import build
 from markgraph.ingestion.chunk import Chunker
 from markgraph.ingestion.corpora import Folder, Item
 from markgraph.ingestion.ledger import Ledger
@@ -21,7 +20,7 @@ from markgraph.retrieval.hybrid import HybridIndex
 from markgraph.retrieval.types import Index
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
-from tests.graphs.ingesting import LEGAL, PARSER, WRITER, ingest
+from tests.graphs.ingesting import LEGAL, PARSER, WRITER, build, ingest
 from tests.retrieval.index_suite import found
 
 

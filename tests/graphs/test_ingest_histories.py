@@ -11,14 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from markgraph.graphs.ingest import build
 from markgraph.ingestion.corpora import Folder
 from markgraph.ingestion.ledger import Ledger
 from markgraph.ingestion.rules import Rules
 from markgraph.retrieval.types import Chunk, Vectors
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.permissions import Permissions
-from tests.graphs.ingesting import PARSER, WRITER
+from tests.graphs.ingesting import PARSER, WRITER, build
 
 NAMES = ("a.md", "hr/b.md", "hr/c.md", "d.txt")
 TEXTS = ("# One\n\nfirst\n", "# One\n\nfirst\n\n# Two\n\nsecond\n", "# Two\n\nsecond\n\n# Three\n\nthird\n")

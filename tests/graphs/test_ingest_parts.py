@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from markgraph.errors import UsageError
-from markgraph.graphs.ingest import build
 from markgraph.ingestion.corpora import Folder, Item
 from markgraph.ingestion.ledger import Ledger
 from markgraph.ingestion.plan import TABLES
@@ -16,7 +15,7 @@ from markgraph.retrieval.types import Index
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions
-from tests.graphs.ingesting import WRITER, ingest
+from tests.graphs.ingesting import WRITER, build, ingest
 from tests.retrieval.index_suite import found
 
 HR = Caller("henry", ("reader",), groups=("hr",))

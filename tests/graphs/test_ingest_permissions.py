@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from markgraph.documents.types import Document
-from markgraph.graphs.ingest import build
 from markgraph.ingestion.corpora import Folder, Item
 from markgraph.ingestion.ledger import Ledger
 from markgraph.ingestion.report import Details
@@ -16,7 +15,7 @@ from markgraph.retrieval.types import Chunk, Index, Vectors
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions
-from tests.graphs.ingesting import PARSER
+from tests.graphs.ingesting import PARSER, build
 from tests.retrieval.index_suite import found
 
 WRITER = Caller("wanda", ("reader", "writer"))

@@ -113,7 +113,7 @@ def test_says_nothing_of_documents_that_the_caller_may_not_read(setup: Setup, re
 
 
 @pytest.mark.parametrize("caller", [None, Caller(), Caller("rita"), Caller("rita", ("writer",))])
-def test_denies_a_caller_without_the_role(setup: Setup, caller: Caller | None) -> None:
+def test_denies_a_caller_without_the_permission(setup: Setup, caller: Caller | None) -> None:
     with pytest.raises(DeniedError):
         setup(GOOD).invoke({"question": PAY}, context=caller)
     assert setup.model.prompts == []

@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from langgraph.checkpoint.memory import InMemorySaver
 
-from markgraph.build import Graph, load_graph
+from markgraph.build import Graph, compose, load_graph, make_service
 from markgraph.models.embed import HashEmbeddings
 from markgraph.models.fake import FakeChatModel
 from markgraph.retrieval.types import Index
@@ -21,6 +21,7 @@ from tests.retrieval.index_suite import chunk
 # LangServe reads an attribute that pydantic has moved since.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211")
 
+POLICY = make_service(compose("serve"), "policy")
 NOTE = {"tool": "save_note", "args": {"text": "hello"}}
 
 
@@ -33,7 +34,7 @@ def index(tmp_path: Path) -> Index:
 
 def post(graph: Graph, caller: Caller, client: str = "127.0.0.1", path: str = "/invoke") -> Any:
     name = graph.get_name()
-    app = create_app({name: graph}, LocalDoor(caller))
+    app = create_app({name: graph}, LocalDoor(caller), POLICY)
     with TestClient(app, base_url="http://127.0.0.1", client=(client, 5000)) as http:
         return http.post(f"/{name}{path}", json={"input": {"question": "When is payment due?"}})
 
@@ -49,7 +50,7 @@ def test_another_machine_gets_403_on_every_route(
     index: Index, embedder: HashEmbeddings, reader: Caller
 ) -> None:
     graph = load_graph("qa", model=FakeChatModel(), embedder=embedder, index=index)
-    app = create_app({"qa": graph}, LocalDoor(reader))
+    app = create_app({"qa": graph}, LocalDoor(reader), POLICY)
     paths = [path for path in app.openapi()["paths"] if path.startswith("/qa")]
     assert len(paths) > 8
     with TestClient(app, base_url="http://127.0.0.1", client=("10.0.0.9", 5000)) as http:
@@ -87,7 +88,7 @@ def test_what_goes_on_within_a_run_is_not_shown(
     graph = load_graph("qa", **services)
 
     def ask(question: str, path: str, *groups: str) -> str:
-        app = create_app({"qa": graph}, LocalDoor(Caller("anna", ("reader",), groups=groups)))
+        app = create_app({"qa": graph}, LocalDoor(Caller("anna", ("reader",), groups=groups)), POLICY)
         with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 5000)) as http:
             body, headers = {"input": {"question": question}}, {"x-thread-id": "t"}
             return http.post(f"/qa{path}", json=body, headers=headers).text
@@ -104,3 +105,14 @@ def test_what_goes_on_within_a_run_is_not_shown(
 @pytest.fixture
 def embedder() -> HashEmbeddings:
     return HashEmbeddings()
+
+
+def test_a_thread_needs_its_own_permission(index: Index, reader: Caller) -> None:
+    graph = load_graph("qa", model=FakeChatModel(), embedder=HashEmbeddings(), index=index)
+    strict = make_service(compose("serve", ["auth/policy=strict"]), "policy")
+    app = create_app({"qa": graph}, LocalDoor(reader), strict)
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 5000)) as http:
+        asked = {"json": {"input": {"question": "When is payment due?"}}}
+        assert http.post("/qa/invoke", **asked).status_code == 200  # type: ignore[arg-type]
+        denied = http.post("/qa/invoke", headers={"x-thread-id": "t"}, **asked)  # type: ignore[arg-type]
+    assert (denied.status_code, "'threads:write'" in denied.text) == (403, True)

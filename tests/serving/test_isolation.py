@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from langgraph.checkpoint.memory import InMemorySaver
 from langserve.lzstring import LZString
 
-from markgraph.build import Graph, compose, load_graph, make
+from markgraph.build import Graph, compose, load_graph, make, make_service
 from markgraph.models.embed import HashEmbeddings
 from markgraph.models.fake import FakeChatModel
 from markgraph.retrieval.words import WordsIndex
@@ -107,7 +107,7 @@ def running(folder: Path) -> Iterator[Served]:
     door: TokenDoor = make(compose("serve", ["auth=dev", f"data_dir={folder}"]), "auth")
     store = AuthStore(str(folder / "auth.sqlite"))
     keys = {owner_of(person): ApiKeys(store).make(person, 1) for person in PEOPLE}
-    app = create_app({"qa": graph}, door)
+    app = create_app({"qa": graph}, door, make_service(compose("serve"), "policy"))
     with serving(app) as url:
         yield Served(url, app, graph, store, door, keys)
 

@@ -9,7 +9,7 @@ from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from markgraph.build import compose, make
+from markgraph.build import compose, make, make_service
 from markgraph.errors import UnauthenticatedError
 from markgraph.security.caller import Caller
 from markgraph.security.doors import TokenDoor
@@ -41,7 +41,7 @@ def secret(issuer: Issuer) -> str:
 
 @pytest.fixture(scope="module")
 def url(door: TokenDoor) -> Iterator[str]:
-    with serving(create_app({}, door)) as url:
+    with serving(create_app({}, door, make_service(compose("serve"), "policy"))) as url:
         yield url
 
 

@@ -6,8 +6,20 @@ from typing import Any
 
 import pytest
 
+from markgraph.build import compose, make_service
 from markgraph.security.caller import Caller
 from markgraph.security.doors import LocalDoor
+
+
+class User(dict[str, Any]):
+    """What the server makes of an authenticated user: its fields are attributes, too."""
+
+    __getattr__ = dict.__getitem__
+
+
+def context(user: Any, action: str) -> Any:
+    return SimpleNamespace(user=User(user), action=action)
+
 
 LOCAL: Any = {"client": ("127.0.0.1", 5000), "headers": []}
 
@@ -29,8 +41,7 @@ def test_a_thread_is_there_for_its_tenants_person_with_the_same_rights(
 
     def filter_of(caller: Caller) -> Any:
         monkeypatch.setattr(langgraph_auth, "_DOOR", LocalDoor(caller))
-        user = asyncio.run(langgraph_auth.authenticate(LOCAL))
-        ctx: Any = SimpleNamespace(user=user)
+        ctx = context(asyncio.run(langgraph_auth.authenticate(LOCAL)), "create")
         created: dict[str, Any] = {}
         threads = asyncio.run(langgraph_auth.own_threads(ctx, created))
         runs = asyncio.run(langgraph_auth.own_runs(ctx, {"kwargs": {}}))  # type: ignore[typeddict-item]
@@ -44,7 +55,7 @@ def test_a_thread_is_there_for_its_tenants_person_with_the_same_rights(
 
 def test_the_scopes_of_a_token_come_along(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("langgraph_sdk")
-    from markgraph.security.caller import _server_caller
+    from markgraph.security.caller import server_caller
     from markgraph.serving import langgraph_auth
 
     for scopes in (None, (), ("graph:run",)):
@@ -52,7 +63,7 @@ def test_the_scopes_of_a_token_come_along(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(langgraph_auth, "_DOOR", LocalDoor(caller))
         user = asyncio.run(langgraph_auth.authenticate(LOCAL))
         held: Any = User(user)
-        assert _server_caller(held) == caller
+        assert server_caller(held) == caller
 
 
 class User(dict[str, Any]):
@@ -99,3 +110,17 @@ def test_nobody_steers_a_run(asked: dict[str, Any], status: int | None) -> None:
     with pytest.raises(langgraph_auth.Refused) as refused:
         asyncio.run(langgraph_auth.own_runs(ctx, run))
     assert refused.value.status_code == status
+
+
+@pytest.mark.parametrize("action", ["create", "read", "search", "delete"])
+def test_a_policy_without_threads_gives_none(monkeypatch: pytest.MonkeyPatch, action: str) -> None:
+    pytest.importorskip("langgraph_sdk")
+    from markgraph.serving import langgraph_auth
+
+    user = asyncio.run(langgraph_auth.authenticate(LOCAL))
+    asyncio.run(langgraph_auth.own_threads(context(user, action), {}))
+    strict = make_service(compose("serve", ["auth/policy=strict"]), "policy")
+    monkeypatch.setattr(langgraph_auth, "_POLICY", strict)
+    with pytest.raises(langgraph_auth.Refused, match="threads:") as refused:
+        asyncio.run(langgraph_auth.own_threads(context(user, action), {}))
+    assert refused.value.status_code == 403

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 import pytest
 
-from markgraph.build import compose, load_graph, make
+from markgraph.build import compose, load_graph, make, make_service
 from markgraph.errors import ConfigError
 from markgraph.models.embed import HashEmbeddings
 from markgraph.models.fake import FakeChatModel
@@ -56,7 +56,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             f"data_dir={folder}",
         ]
         door = make(compose("serve", ["auth=oidc", *settings]), "auth")
-        with serving(create_app({"qa": load_graph("qa", **services)}, door), port) as url:
+        with serving(
+            create_app({"qa": load_graph("qa", **services)}, door, make_service(compose("serve"), "policy")),
+            port,
+        ) as url:
             yield Site(url, idp)
 
 

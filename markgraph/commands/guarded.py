@@ -1,0 +1,16 @@
+"""What a command that runs no graph asks before it does something, and what it leaves in the audit log."""
+
+from uuid import uuid4
+
+from omegaconf import DictConfig
+
+from markgraph.audit.journal import Journal
+from markgraph.build import make_services
+from markgraph.security.caller import Caller
+from markgraph.security.guard import Guard
+
+
+def journal_of(config: DictConfig, verb: str, caller: Caller) -> Journal:
+    """Return what asks the policy of `config` for each permission that a verb needs, and takes it down."""
+    policy, audit = make_services(config, "policy", "audit")
+    return Journal(Guard(policy, audit), verb, caller, uuid4().hex)
