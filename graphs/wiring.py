@@ -13,6 +13,7 @@ from langgraph.runtime import get_runtime
 from markgraph.nodes.authorize import Authorize, check_still_allowed, check_still_readable
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of
+from markgraph.verification.wrapped import wraps
 
 Update = dict[str, Any]
 Node = Callable[..., Update]
@@ -60,6 +61,7 @@ def wrapped(name: str, node: Node, read_from: Index | None = None) -> Any:
         began = perf_counter()
         return measured(name, began, node(*arguments(state, config)))
 
+    wraps(node, run)
     if not isinstance(node, Waits):
         return run
 

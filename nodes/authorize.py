@@ -11,6 +11,7 @@ from langgraph.runtime import Runtime
 from markgraph.errors import DeniedError
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of, grants_of, owner_of, require_role
+from markgraph.security.effects import Effect, does
 from markgraph.state import Owned, QAState
 
 
@@ -41,6 +42,7 @@ def fresh_agent_turn() -> dict[str, Any]:
     return fresh_turn() | {"messages": [RemoveMessage(REMOVE_ALL_MESSAGES)], "declined": []}
 
 
+@does(Effect.AUTHORIZES)
 @dataclass(frozen=True)
 class Authorize:
     """Checks that the caller holds a role, and that the thread is theirs."""

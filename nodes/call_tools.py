@@ -12,9 +12,11 @@ from langgraph.prebuilt import ToolNode
 
 from markgraph.errors import MarkError
 from markgraph.nodes.approve import has_side_effects
+from markgraph.security.effects import Effect, does
 from markgraph.state import AgentState, Passage
 
 
+@does(Effect.RUNS_TOOLS)
 @dataclass(frozen=True)
 class CallTools:
     """Runs each tool call of the last message, and keeps what came back as passages to answer from.

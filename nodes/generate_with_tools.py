@@ -15,6 +15,7 @@ from markgraph.engines.port import cache_scope
 from markgraph.errors import ConfigError
 from markgraph.nodes.generate import add_usage, model_name
 from markgraph.security.caller import Caller, cache_scope_of, caller_of
+from markgraph.security.effects import Effect, does
 from markgraph.state import AgentState
 
 INSTRUCTIONS = (
@@ -23,6 +24,7 @@ INSTRUCTIONS = (
 )
 
 
+@does(Effect.GENERATES)
 @dataclass(frozen=True)
 class GenerateWithTools:
     """Lets the model choose between its tools and an answer, as long as it has steps left.
