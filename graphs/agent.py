@@ -39,17 +39,25 @@ def build(
     tools: Sequence[BaseTool],
     authorize: Callable[..., Authorize] = Authorize,
     generate: Callable[..., GenerateWithTools] = GenerateWithTools,
+    approve: Callable[..., Approve] | None = Approve,
     validate: Callable[..., Validate] = Validate,
     quote: Callable[..., Quote] = Quote,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
 ) -> AgentGraph:
-    """Return the compiled graph. Without a checkpointer a run that needs approval cannot be resumed."""
+    """Return the compiled graph. Without a checkpointer a run that needs approval cannot be resumed.
+
+    `approve` may be None, which suits tools that neither change anything nor send data out: any others are
+    then refused by `markgraph verify` and by everything that serves or asks a graph.
+    """
     ask = generate(model=model, tools=tools)
+    use_tools = "approve" if approve else "call_tools"
     graph = StateGraph(AgentState, Caller, input_schema=Question, output_schema=Answer)
     add(graph, "authorize", authorize(begin=fresh_agent_turn))
     add(graph, "rewrite", rewrite)
     add(graph, "generate", ask, index)
-    add(graph, "approve", Approve(tools), index)
+    if approve:
+        add(graph, "approve", approve(tools=tools), index)
+        graph.add_edge("approve", "call_tools")
     add(graph, "call_tools", CallTools(tools), index)
     add(graph, "validate", validate(embedder=embedder), index)
     add(graph, "quote", quote(), index)
@@ -57,13 +65,12 @@ def build(
     add(graph, "refuse", refuse, index)
 
     def after_generate(state: AgentState) -> str:
-        return "approve" if ask.may_go_on(state) else "validate"
+        return use_tools if ask.may_go_on(state) else "validate"
 
     graph.add_edge(START, "authorize")
     graph.add_edge("authorize", "rewrite")
     graph.add_edge("rewrite", "generate")
-    graph.add_conditional_edges("generate", after_generate, ["approve", "validate"])
-    graph.add_edge("approve", "call_tools")
+    graph.add_conditional_edges("generate", after_generate, [use_tools, "validate"])
     graph.add_edge("call_tools", "generate")
     graph.add_conditional_edges("validate", after_validate, ["respond", "quote", "refuse"])
     graph.add_edge("quote", "respond")

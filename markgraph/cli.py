@@ -34,6 +34,7 @@ VERBS = {
     # Not conf/graph.yaml: that name is the config group's.
     "graph": Verb("Draw a graph as Mermaid, or as a picture with png=FILE.", "draw", "graph"),
     "serve": Verb("Serve a graph over HTTP with LangServe, playground included.", "serve", None),
+    "verify": Verb("Prove that no run of any configuration can break the policy.", "verify", None),
     "doctor": Verb("Say what this machine has, what would serve, and which models fit.", "doctor", None),
     "models": Verb("List, show, quantize or export models.", "models", "action"),
     "evaluate": Verb(

@@ -68,8 +68,12 @@ def does(*effects: Effect) -> Callable[[_T], _T]:
 
 def declared(node: object) -> frozenset[Effect] | None:
     """Return what a node declares, or None if it doesn't."""
-    own = vars(node) if isfunction(node) else vars(type(node))
-    effects: frozenset[Effect] | None = own.get(_LABEL)
+    return declared_by(node if isfunction(node) else type(node))
+
+
+def declared_by(node: object) -> frozenset[Effect] | None:
+    """Return what a function, or the objects of a class, declare; None if they don't."""
+    effects: frozenset[Effect] | None = vars(node).get(_LABEL)
     return effects
 
 
