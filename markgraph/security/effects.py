@@ -31,7 +31,7 @@ class Effect(StrEnum):
     EGRESS = "sends data out"
     """Sends something to a place that a model, a caller or a document can choose or write to."""
     APPROVES = "asks a person"
-    """Waits for a person's word on the tools in its field `tools` that need one; without the field, on all."""
+    """Waits for a person's word on the tools in its field `tools` that need one; without it, on all."""
     VALIDATES = "validates"
     """Compares a draft with what it rests on."""
     QUOTES = "quotes"

@@ -1,8 +1,9 @@
 """Verifies every graph that the configs which ship can be composed to.
 
-Crossing all groups would take hours, and most of them choose a service: which model, which index. So each option
-is first composed by itself, and its graph compared with the usual one. The groups that change a graph are then
-crossed with one another and with the stages that may be left out, while the others take their options in turn.
+Crossing all groups would take days, and most of them choose a service: which model, which index. So each
+option is first composed by itself, and its graph compared with the usual one. The groups that change a graph
+are then crossed with one another and with the stages that may be left out, while the others take their
+options in turn.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +44,7 @@ class GraphReport:
 
 
 def verify_all(
-    overrides: Sequence[str] = (), *, everything: bool = False, tick: Callable[[int], object] = lambda total: None
+    overrides: Sequence[str] = (), *, everything: bool = False, tick: Callable[[int], object] | None = None
 ) -> list[GraphReport]:
     """Verify each graph, in every configuration that `overrides` leave open.
 
@@ -57,9 +58,9 @@ def verify_all(
     named = any(each.startswith("graph.") for each in overrides)
     groups = {each.name: each for each in not_fixed(list(groups_of(JOB)), overrides)}
     graphs = groups.pop("graph", Dimension("graph", ((),)))
-    chosen = [()] if named else graphs.options
+    options: Sequence[Overrides] = [()] if named else graphs.options
     return [
-        _Verifier((*option, *overrides), everything, tick).run(list(groups.values())) for option in chosen
+        _Verifier((*option, *overrides), everything, tick).run(list(groups.values())) for option in options
     ]
 
 
@@ -67,13 +68,14 @@ def verify_all(
 class _Verifier:
     fixed: Overrides
     everything: bool
-    tick: Callable[[int], object]
+    tick: Callable[[int], object] | None
     proved: dict[Flow, list[Finding]] = field(default_factory=dict)
 
     def run(self, groups: Sequence[Dimension]) -> GraphReport:
         config = compose(JOB, [PLACE, *self.fixed])
-        usual, name = self._flow(()), build_graph(config, checkpoint=None).get_name()
-        self.report = GraphReport(name)
+        graph = build_graph(config, checkpoint=None)
+        usual = flow_of(graph)
+        self.report = GraphReport(graph.get_name())
         self._prove(usual, ())
         stages = not_fixed(list(stages_in(config)), self.fixed)
         if self.everything:
@@ -93,13 +95,14 @@ class _Verifier:
 
     def _changes(self, dimension: Dimension, usual: Flow, groups: Sequence[Dimension]) -> bool:
         """Tell whether an option of a group makes another graph than the usual one."""
-        total = sum(len(each.options) for each in groups)
-        flows = [self._verify(option, total) for option in dimension.options]
+        total = sum(len(each.options) - 1 for each in groups)
+        flows = [self._verify(option, total) for option in dimension.options[1:]]
         return any(flow is not None and flow != usual for flow in flows)
 
     def _verify(self, chosen: Overrides, total: int) -> Flow | None:
         """Verify one configuration, and return what its runs can do."""
-        self.tick(total)
+        if self.tick:
+            self.tick(total)
         try:
             flow = self._flow(chosen)
         except UsageError as error:

@@ -21,7 +21,7 @@ class Dimension(NamedTuple):
     name: str
     """The group, or `graph.STAGE`."""
     options: tuple[Overrides, ...]
-    """Each as overrides; none at all stands for what the config has anyway."""
+    """Each as overrides. The usual one comes first, and is none at all: the config has it anyway."""
 
 
 def groups_of(job: str) -> Iterator[Dimension]:
@@ -34,20 +34,19 @@ def groups_of(job: str) -> Iterator[Dimension]:
             continue
         for group, usual in default.items():
             if not group.startswith("override "):
-                yield Dimension(group, tuple(options_of(group, optional=usual is None)))
+                yield Dimension(group, ((), *others(group, usual)))
 
 
-def options_of(group: str, *, optional: bool) -> Iterator[Overrides]:
-    """Yield the options of a group: its files, and none of them where that is allowed."""
-    if optional:
-        yield ()
-    for file in sorted(files(CONFIG_MODULE).joinpath(group).iterdir(), key=lambda file: file.name):
-        if file.name.endswith(".yaml"):
-            yield (f"{group}={file.name.removesuffix('.yaml')}",)
+def others(group: str, usual: str | None) -> Iterator[Overrides]:
+    """Yield the options of a group but the usual one."""
+    for name in sorted(file.name for file in files(CONFIG_MODULE).joinpath(group).iterdir()):
+        option = name.removesuffix(".yaml")
+        if option not in (name, usual):
+            yield (f"{group}={option}",)
 
 
 def stages_in(config: DictConfig) -> Iterator[Dimension]:
-    """Yield the stages of a graph that may be left out; one that guards is not: that would be no mere choice."""
+    """Yield the stages of a graph that may be left out, but none that guards: that is no mere choice."""
     builder: Any = locate(config.graph["_target_"])
     for stage in stages_of(builder):
         settings = config.graph.get(stage)

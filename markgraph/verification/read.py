@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from langchain_core.tools import BaseTool
 from langgraph.constants import END, START
+from langgraph.graph._node import StateNodeSpec
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, Send
@@ -41,18 +42,32 @@ WORST = frozenset(
 )
 """What a node is taken to do that doesn't say what it does."""
 Labels = Mapping[str, Sequence[Effect]]
+"""What nodes do that don't declare it themselves."""
+Goes = Mapping[str, Sequence[str]]
+"""Where nodes go by a `Command` whose targets they don't name themselves."""
 Graph = CompiledStateGraph[Any, Any, Any, Any]
 
 
-def flow_of(graph: Graph, labels: Labels | None = None) -> Flow:
-    """Return what the runs of `graph` can do; `labels` says what nodes do that don't declare it themselves."""
-    nodes, joins = _Reader(labels or {}).read(graph, "", ())
+def flow_of(graph: Graph, labels: Labels | None = None, goes: Goes | None = None) -> Flow:
+    """Return what the runs of `graph` can do; see `verify`."""
+    nodes, joins = _Reader(labels or {}, goes or {}).read(graph, "", ())
+    sent_to = {name for node in nodes for way in node.ways if not way.exactly_one for name in way.targets}
+    nodes = [_not_deferred_for_sure(node) if node.name in sent_to else node for node in nodes]
     return Flow(tuple(sorted(nodes, key=lambda node: node.name)), tuple(sorted(joins, key=str)))
+
+
+def _not_deferred_for_sure(node: Node) -> Node:
+    """Return `node` with a finding if it is deferred: a `Send` runs it at once all the same."""
+    if node.when != DEFERRED:
+        return node
+    gap = f"{node.name!r} is deferred, but not for a Send. Lead to it by edges, or by a branch `-> str`."
+    return replace(node, gaps=(*node.gaps, gap))
 
 
 @dataclass(frozen=True)
 class _Reader:
     labels: Labels
+    goes: Goes
 
     def read(
         self, graph: Graph, within: str, outside: tuple[str, ...]
@@ -85,8 +100,10 @@ class _Reader:
     def _node(self, graph: Graph, name: str, within: str, anywhere: tuple[str, ...]) -> Node:
         node = Node(within + name, ways=tuple(_ways(graph, name, within, anywhere)))
         if name == START:
-            return replace(node, name=f"{within}{START}")
+            return node
         spec = graph.builder.nodes[name]
+        if (targets := self._commanded(node.name, spec, within, anywhere)) is not None:
+            node = replace(node, ways=(*node.ways, Way(tuple(sorted(targets)), False)))
         before, after = graph.interrupt_before_nodes, graph.interrupt_after_nodes
         return replace(
             self._labelled(node, spec.runnable),
@@ -95,6 +112,16 @@ class _Reader:
             pauses_before=before == "*" or name in before,
             pauses_after=after == "*" or name in after,
         )
+
+    def _commanded(
+        self, name: str, spec: StateNodeSpec[Any, Any], within: str, anywhere: tuple[str, ...]
+    ) -> Sequence[str] | None:
+        """Return where a node may go by a `Command`, or None where it returns none."""
+        if name in self.goes:
+            return self.goes[name]
+        if spec.ends:
+            return [_target(within, end) for end in spec.ends]
+        return anywhere if _may_command(spec.runnable) else None
 
     def _labelled(self, node: Node, runnable: object) -> Node:
         """Return `node` with what it does, or the worst where it doesn't say."""
@@ -148,12 +175,6 @@ def _ways(graph: Graph, name: str, within: str, anywhere: tuple[str, ...]) -> It
     for branch in builder.branches.get(name, {}).values():
         ends = tuple(_target(within, end) for end in branch.ends.values()) if branch.ends else anywhere
         yield Way(tuple(sorted(set(ends))), _returns_one(branch.path))
-    if name != START:
-        spec = builder.nodes[name]
-        if spec.ends:
-            yield Way(tuple(sorted(_target(within, end) for end in spec.ends)), False)
-        elif not isinstance(spec.runnable, CompiledStateGraph) and _may_command(spec.runnable):
-            yield Way(anywhere, False)
 
 
 def _target(within: str, name: str) -> str:
@@ -204,9 +225,20 @@ def _is_one(hint: Any) -> bool:
 
 
 def _may_command(runnable: object) -> bool:
-    """Tell whether a node may return a `Command`, and so choose where the run goes on."""
+    """Tell whether a node, or a tool that it runs, may return a `Command`, and so choose where to go on."""
+    if isinstance(runnable, CompiledStateGraph):
+        return False
     functions = _functions(runnable)
+    if isinstance(runnable, ToolNode):
+        functions = [call for tool in runnable.tools_by_name.values() for call in _calls(tool)]
     return not functions or any(_is_command(part) for each in functions for part in _returned(each))
+
+
+def _calls(tool: BaseTool) -> list[Callable[..., Any]]:
+    """Return the functions that a tool is made of."""
+    made_of = vars(tool)
+    given = [made_of[name] for name in ("func", "coroutine") if made_of.get(name)]
+    return given or [type(tool)._run]
 
 
 def _is_command(hint: Any) -> bool:

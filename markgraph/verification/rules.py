@@ -23,9 +23,7 @@ ACTING = frozenset(
 READING = frozenset({Effect.READS_PRIVATE, Effect.INGESTS_UNTRUSTED})
 TRIFECTA = READING | {Effect.EGRESS}
 """Together these let a document's author have private data sent out (Willison 2025, the lethal trifecta)."""
-GUARDING = frozenset(
-    {Effect.AUTHORIZES, Effect.APPROVES, Effect.VALIDATES, Effect.QUOTES, Effect.REFUSES}
-)
+GUARDING = frozenset({Effect.AUTHORIZES, Effect.APPROVES, Effect.VALIDATES, Effect.QUOTES, Effect.REFUSES})
 """What makes a run safer, and so does not count where the node failed."""
 
 

@@ -1,13 +1,13 @@
 """Tries every run that a graph allows: a breadth-first search over what is active and what has happened.
 
-It does as LangGraph does (Pregel, Malewicz et al. 2010): nodes that were activated run together, a subgraph is
-one step of the graph around it, and nodes that wait for several run after the last of them.
+It does as LangGraph does (Pregel, Malewicz et al. 2010): nodes that were activated run together, a subgraph
+is one step of the graph around it, and nodes that wait for several run after the last of them.
 """
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, combinations, product
+from itertools import combinations, product
 from typing import NamedTuple
 
 from langgraph.constants import END, START
@@ -24,7 +24,7 @@ from markgraph.verification.rules import (
     broken_by,
 )
 
-MOST = 50_000
+MOST = 20_000
 """Steps of runs that are tried; a graph with more is refused."""
 
 
@@ -83,8 +83,8 @@ class _Search:
         facts = after(nodes, facts, [each.rule for each in broken])
         rest = here.active - {node.name for node in nodes}
         arrived, joined = self._joined(here.arrived, nodes)
-        for chosen in product(*(choices(way) for node in nodes for way in node.ways)):
-            active = rest.union(joined, *chosen) - {END}
+        for chosen in choices([way for node in nodes for way in node.ways]):
+            active = rest.union(joined, chosen) - {END}
             if active:
                 yield Situation(active, arrived, facts)
             else:
@@ -135,12 +135,16 @@ def steps(active: Sequence[Node]) -> Iterator[list[Node]]:
         yield from map(list, product(*([node, _failed(node)] if node.handler else [node] for node in ready)))
 
 
-def choices(way: Way) -> Iterator[tuple[str, ...]]:
-    """Yield the targets that a run may go to at once, the fewest first."""
-    if way.exactly_one:
-        return ((target,) for target in way.targets)
-    sizes = range(len(way.targets) + 1)
-    return chain.from_iterable(combinations(way.targets, size) for size in sizes)
+def choices(ways: Sequence[Way]) -> Iterator[tuple[str, ...]]:
+    """Yield the targets that a run may go to at once, all ways taken; there may be too many for a list."""
+    if not ways:
+        yield ()
+        return
+    first, *others = ways
+    for size in (1,) if first.exactly_one else range(len(first.targets) + 1):
+        for chosen in combinations(first.targets, size):
+            for rest in choices(others):
+                yield (*chosen, *rest)
 
 
 def _failed(node: Node) -> Node:
@@ -158,6 +162,6 @@ def _together(nodes: Sequence[Node]) -> str:
 _TOO_LARGE = Finding(
     Rule.SIZE,
     "",
-    f"The graph's runs have more than {MOST} steps to try. Give its branches a path map, and say what they and "
-    "its nodes return (`-> str`, `-> dict`, `-> Command[Literal[...]]`): whatever doesn't may go anywhere.",
+    f"The graph's runs have more than {MOST} steps to try. Give its branches a path map, and say what they "
+    "and its nodes return (`-> str`, `-> dict`, `-> Command[Literal[...]]`): what doesn't may go anywhere.",
 )

@@ -1,19 +1,20 @@
 """Verifies a compiled graph against the policy, whoever has built it."""
 
 from markgraph.errors import UnsafeGraphError
-from markgraph.verification.read import Graph, Labels, flow_of
+from markgraph.verification.read import Goes, Graph, Labels, flow_of
 from markgraph.verification.rules import Finding
 from markgraph.verification.runs import findings_in
 
 
-def verify(graph: Graph, labels: Labels | None = None) -> list[Finding]:
+def verify(graph: Graph, labels: Labels | None = None, goes: Goes | None = None) -> list[Finding]:
     """Return the ways in which a run of `graph` could break the policy; none: no run can.
 
     Args:
         graph: a compiled graph; it is not run. Subgraphs belong to it.
         labels: what nodes do that don't declare it with `@does(...)`, by name; `NODE|NODE` in a subgraph.
+        goes: where nodes go by a `Command` whose targets they don't name; an empty list: their edges alone.
     """
-    return findings_in(flow_of(graph, labels))
+    return findings_in(flow_of(graph, labels, goes))
 
 
 def require_safe(graph: Graph) -> Graph:

@@ -1,4 +1,4 @@
-"""Says of one finished run whether it broke the policy: written from the policy's words, for the tests only."""
+"""Says of one run whether it broke the policy: written from the policy's words, for the tests only."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

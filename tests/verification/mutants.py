@@ -45,7 +45,8 @@ def _builders(original: Builder) -> Iterator[tuple[str, Builder]]:
                 yield f"{start} without {label}", _with_branch(original, start, name, rest)
                 for to in names:
                     if to != branch.ends[label]:
-                        yield f"{start}: {label} to {to}", _with_branch(original, start, name, rest | {label: to})
+                        ends = rest | {label: to}
+                        yield f"{start}: {label} to {to}", _with_branch(original, start, name, ends)
     for node in original.nodes:
         yield f"without {node}", _without(original, node, closed=False)
         yield f"{node} stepped over", _without(original, node, closed=True)

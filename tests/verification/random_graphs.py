@@ -133,15 +133,13 @@ def _one(ends: tuple[str, ...], chooser: Callable[[int], int]) -> Any:
 def _any(ends: tuple[str, ...], chooser: Callable[[int], int]) -> Any:
     def some(state: State) -> list[Send | str]:
         chosen = chooser(2 ** len(ends))
-        return [
-            end if end == END else Send(end, state) for at, end in enumerate(ends) if chosen >> at & 1
-        ]
+        return [end if end == END else Send(end, state) for at, end in enumerate(ends) if chosen >> at & 1]
 
     return some
 
 
 def runs_of(plan: Plan, most: int, steps: int) -> Iterator[tuple[list[frozenset[str]], bool]]:
-    """Yield what runs, step by step, in up to `most` runs of at most `steps`, and whether they came to an end."""
+    """Yield what runs in up to `most` runs of at most `steps`, and whether each came to an end."""
     scripts: list[tuple[int, ...]] = [()]
     for _ in range(most):
         if not scripts:

@@ -1,4 +1,4 @@
-"""Every edge of every shipped graph, dropped and rerouted: what breaks the policy is refused, and nothing else."""
+"""Every edge of every shipped graph, dropped and rerouted: what breaks the policy is refused, and no more."""
 
 import pytest
 
