@@ -50,33 +50,41 @@ def build(
     then refused by `markgraph verify` and by everything that serves or asks a graph.
     """
     ask = generate(model=model, tools=tools)
-    use_tools = "approve" if approve else "call_tools"
     graph = StateGraph(AgentState, Caller, input_schema=Question, output_schema=Answer)
     add(graph, "authorize", authorize(begin=fresh_agent_turn))
     add(graph, "rewrite", rewrite)
     add(graph, "generate", ask, index)
     if approve:
         add(graph, "approve", approve(tools=tools), index)
-        graph.add_edge("approve", "call_tools")
     add(graph, "call_tools", CallTools(tools), index)
     add(graph, "validate", validate(embedder=embedder), index)
     add(graph, "quote", quote(), index)
     add(graph, "respond", respond, index)
     add(graph, "refuse", refuse, index)
+    connect(graph, ask.may_go_on)
+    return graph.compile(checkpointer=checkpointer, name="agent")
+
+
+def connect(
+    graph: StateGraph[AgentState, Caller, Question, Answer], may_go_on: Callable[[AgentState], bool]
+) -> None:
+    """Draw the edges; `may_go_on` tells whether the model's tools run."""
+    use_tools = "approve" if "approve" in graph.nodes else "call_tools"
 
     def after_generate(state: AgentState) -> str:
-        return use_tools if ask.may_go_on(state) else "validate"
+        return use_tools if may_go_on(state) else "validate"
 
     graph.add_edge(START, "authorize")
     graph.add_edge("authorize", "rewrite")
     graph.add_edge("rewrite", "generate")
     graph.add_conditional_edges("generate", after_generate, [use_tools, "validate"])
+    if "approve" in graph.nodes:
+        graph.add_edge("approve", "call_tools")
     graph.add_edge("call_tools", "generate")
     graph.add_conditional_edges("validate", after_validate, ["respond", "quote", "refuse"])
     graph.add_edge("quote", "respond")
     graph.add_edge("respond", END)
     graph.add_edge("refuse", END)
-    return graph.compile(checkpointer=checkpointer, name="agent")
 
 
 def after_validate(state: AgentState) -> str:
