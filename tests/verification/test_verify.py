@@ -14,7 +14,10 @@ from typing_extensions import TypedDict
 
 from markgraph import verify
 from markgraph.build import Graph
+from markgraph.graphs.agent import build
+from markgraph.models.embed import HashEmbeddings
 from markgraph.models.fake import FakeChatModel
+from markgraph.nodes.approve import Approve
 from markgraph.nodes.retrieve import Retrieve
 from markgraph.security.effects import Effect, declared, does, labelled, needs_approval
 from markgraph.verification.rules import Rule
@@ -258,3 +261,39 @@ def test_ends_of_a_graph_are_ends() -> None:
     builder = chain("authorize", "generate")
     builder.add_edge("generate", END)
     assert broken(builder.compile()) == [(Rule.VALIDATE, "START authorize generate END")]
+
+
+def test_a_node_that_waits_for_several_runs_after_all_of_them() -> None:
+    early = (Rule.AUTHORIZE, "START begin + log authorize + retrieve")
+    for waits, expected in ((True, []), (False, [early])):
+        builder = chain("begin", "authorize", begin=does()(stay))
+        builder.add_node("log", does()(stay))
+        builder.add_node("retrieve", NODES["retrieve"])
+        builder.add_edge(START, "log")
+        for starts in [["log", "authorize"]] if waits else ["log", "authorize"]:
+            builder.add_edge(starts, "retrieve")
+        assert broken(builder.compile()) == expected
+
+
+def test_a_deferred_node_runs_last() -> None:
+    early = (Rule.VALIDATE, "START authorize generate + log respond + validate")
+    for defer, expected in ((True, []), (False, [early])):
+        builder = chain("authorize", "generate", "validate")
+        builder.add_node("log", does()(stay))
+        builder.add_node("respond", NODES["respond"], defer=defer)
+        builder.add_edge("authorize", "log")
+        builder.add_edge("log", "respond")
+        assert broken(builder.compile()) == expected
+
+
+def stay(state: State) -> dict[str, Any]:
+    """Do nothing."""
+    return {}
+
+
+def test_a_person_who_is_asked_about_other_tools_has_not_agreed() -> None:
+    services: Any = {"model": FakeChatModel(), "embedder": HashEmbeddings(), "index": None}
+    for asked_about, expected in (([FETCH], []), ([], [Rule.TRIFECTA])):
+        tools = [FETCH, LOOK_UP]
+        graph = build(**services, tools=tools, approve=lambda tools, asked=asked_about: Approve(asked))
+        assert [finding.rule for finding in verify(graph)] == expected
