@@ -42,40 +42,50 @@ def build(
     tools: Sequence[BaseTool],
     authorize: Callable[..., Authorize] = Authorize,
     generate: Callable[..., GenerateWithTools] = GenerateWithTools,
+    approve: Callable[..., Approve] | None = Approve,
     validate: Callable[..., Validate] = Validate,
     quote: Callable[..., Quote] = Quote,
     policy: Policy,
     audit: Audit | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
 ) -> AgentGraph:
-    """Return the compiled graph. Without a checkpointer a run that needs approval cannot be resumed."""
+    """Return the compiled graph. Without a checkpointer a run that needs approval cannot be resumed.
+
+    `approve` may be None, which suits tools that neither change anything nor send data out: any others are
+    then refused by `markgraph verify` and by everything that serves or asks a graph.
+    """
     ask = generate(model=model, tools=tools, policy=policy)
     graph = StateGraph(AgentState, Caller, input_schema=Question, output_schema=Answer)
     wiring = Wiring(graph, "agent", Guard(policy, audit))
     wiring.add("authorize", authorize(graph="agent", policy=policy, begin=fresh_agent_turn))
     wiring.add("rewrite", rewrite)
     wiring.add("generate", ask, index)
-    wiring.add("approve", Approve(tools), index)
+    if approve:
+        wiring.add("approve", approve(tools=tools), index)
     wiring.add("call_tools", CallTools(tools), index)
     wiring.add("validate", validate(embedder=embedder), index)
     wiring.add("quote", quote(), index)
     wiring.add("respond", respond, index, ends=True)
     wiring.add("refuse", refuse, index, ends=True)
-    connect(graph, ask)
+    connect(graph, ask.may_go_on)
     return graph.compile(checkpointer=checkpointer, name="agent")
 
 
-def connect(graph: StateGraph[AgentState, Caller, Question, Answer], ask: GenerateWithTools) -> None:
-    """Draw the edges; `ask` says whether the model may go on."""
+def connect(
+    graph: StateGraph[AgentState, Caller, Question, Answer], may_go_on: Callable[[AgentState], bool]
+) -> None:
+    """Draw the edges; `may_go_on` tells whether the model's tools run."""
+    use_tools = "approve" if "approve" in graph.nodes else "call_tools"
 
     def after_generate(state: AgentState) -> str:
-        return "approve" if ask.may_go_on(state) else "validate"
+        return use_tools if may_go_on(state) else "validate"
 
     graph.add_edge(START, "authorize")
     graph.add_edge("authorize", "rewrite")
     graph.add_edge("rewrite", "generate")
-    graph.add_conditional_edges("generate", after_generate, ["approve", "validate"])
-    graph.add_edge("approve", "call_tools")
+    graph.add_conditional_edges("generate", after_generate, [use_tools, "validate"])
+    if "approve" in graph.nodes:
+        graph.add_edge("approve", "call_tools")
     graph.add_edge("call_tools", "generate")
     graph.add_conditional_edges("validate", after_validate, ["respond", "quote", "refuse"])
     graph.add_edge("quote", "respond")

@@ -4,6 +4,7 @@ MARKGRAPH_OVERRIDES holds Hydra overrides for them, as on a command line: `model
 """
 
 from markgraph.build import load_graph, server_overrides
+from markgraph.verification.verify import require_safe
 
-qa = load_graph("qa", ["audit=file", *server_overrides(auth=False)])
-agent = load_graph("agent", ["audit=file", *server_overrides(auth=False)])
+qa = require_safe(load_graph("qa", ["audit=file", *server_overrides(auth=False)]))
+agent = require_safe(load_graph("agent", ["audit=file", *server_overrides(auth=False)]))

@@ -19,6 +19,7 @@ from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of
 from markgraph.security.guard import Guard
 from markgraph.security.policy import Need
+from markgraph.verification.wrapped import wraps
 
 Update = dict[str, Any]
 Node = Callable[..., Update]
@@ -83,6 +84,7 @@ class Wiring:
                 _failed(journal, error)
                 raise
 
+        wraps(node, run)
         if not isinstance(node, Waits):
             return run
 

@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from markgraph.build import load_graph
     from markgraph.security.caller import Caller, thread_key
+    from markgraph.verification.verify import verify
 
-__all__ = ["Caller", "load_graph", "thread_key"]
+__all__ = ["Caller", "load_graph", "thread_key", "verify"]
 
 _HOMES = {
     "load_graph": "markgraph.build",
     "Caller": "markgraph.security.caller",
     "thread_key": "markgraph.security.caller",
+    "verify": "markgraph.verification.verify",
 }
 
 

@@ -3,7 +3,7 @@
 import os
 import shlex
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -278,10 +278,15 @@ def _refuse_missing_stages(config: DictConfig) -> None:
     builder = locate(str(target))
     if not callable(builder):
         raise ConfigError(f"graph._target_ is {target!r}, which is no function that can be imported.")
-    hints = get_type_hints(builder)
+    hints, stages = get_type_hints(builder), stages_of(builder)
     optional = [name for name in hints if NoneType in get_args(hints[name])]
-    stages = [name for name in optional if "Callable" in str(hints[name])]
     for name, value in settings.items():
         if value is None and name in hints and name not in optional:
             able = ", ".join(f"graph.{each}" for each in stages) or "none of this graph's"
             raise ConfigError(f"graph.{name} can't be left out. Stages that can: {able}.")
+
+
+def stages_of(builder: Callable[..., Any]) -> list[str]:
+    """Return the stages that a builder can leave out: what it takes as None instead of a node's class."""
+    hints = get_type_hints(builder)
+    return [name for name, hint in hints.items() if NoneType in get_args(hint) and "Callable" in str(hint)]

@@ -42,6 +42,7 @@ VERBS = {
         ("roles", "groups", "scopes"),
         ("scope", "days", "tenant", "clearance", "output"),
     ),
+    "verify": Verb("Prove that no run of any configuration can break the policy.", "verify", None),
     "doctor": Verb("Say what this machine has, what would serve, and which models fit.", "doctor", None),
     "models": Verb("List, show, quantize or export models.", "models", "action"),
     "policy": Verb("Explain what somebody may do, and which rule decides.", "policy", "what", (), EXPLAINED),

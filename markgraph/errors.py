@@ -85,5 +85,9 @@ class TooLargeError(MarkError):
     """A model does not fit into the memory that is there, or that models may take."""
 
 
+class UnsafeGraphError(MarkError):
+    """A graph could break the policy; the message holds the paths that do."""
+
+
 class QualityError(MarkError):
     """A number format changes a model's answers more than was stated to be tolerable."""

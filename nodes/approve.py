@@ -7,12 +7,16 @@ from typing import Any
 from langchain_core.tools import BaseTool
 from langgraph.types import interrupt
 
+from markgraph.security.effects import Effect, does, effects_of, needs_approval
 from markgraph.state import AgentState
 
 
+@does(Effect.APPROVES)
 @dataclass(frozen=True)
 class Approve:
-    """Interrupts the run when a pending call has side effects; resume it with `Command(resume=True)`.
+    """Interrupts the run when a pending call changes something or sends data out.
+
+    Resume it with `Command(resume=True)`.
 
     Anything but `True` declines. Code before an interrupt runs again on resume, so this node does
     nothing else.
@@ -22,11 +26,11 @@ class Approve:
 
     def __call__(self, state: AgentState) -> dict[str, Any]:
         """Return the ids of the calls that were declined."""
-        changing = {tool.name for tool in self.tools if has_side_effects(tool)}
+        asked_about = {tool.name for tool in self.tools if needs_approval(tool)}
         pending = [
             call
             for call in state["messages"][-1].tool_calls  # type: ignore[union-attr]
-            if call["name"] in changing
+            if call["name"] in asked_about
         ]
         if not pending:
             return {"declined": []}
@@ -37,4 +41,4 @@ class Approve:
 
 def has_side_effects(tool: BaseTool) -> bool:
     """Tell whether `tool` changes something; one that does not say so is taken to."""
-    return bool((tool.metadata or {}).get("side_effects", True))
+    return Effect.SIDE_EFFECTS in effects_of(tool)

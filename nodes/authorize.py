@@ -11,6 +11,7 @@ from langgraph.runtime import Runtime
 from markgraph.errors import DeniedError
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of, grants_of, owner_of
+from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Policy, Resource
 from markgraph.state import Owned, QAState
 
@@ -42,6 +43,7 @@ def fresh_agent_turn() -> dict[str, Any]:
     return fresh_turn() | {"messages": [RemoveMessage(REMOVE_ALL_MESSAGES)], "declined": []}
 
 
+@does(Effect.AUTHORIZES)
 @dataclass(frozen=True)
 class Authorize:
     """Lets a run begin whose caller may run the graph, in a thread of their own."""

@@ -12,10 +12,12 @@ from langgraph.prebuilt import ToolNode
 
 from markgraph.errors import MarkError
 from markgraph.nodes.approve import has_side_effects
+from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Resource, calling
 from markgraph.state import AgentState, Passage
 
 
+@does(Effect.RUNS_TOOLS)
 @dataclass(frozen=True)
 class CallTools:
     """Runs each tool call of the last message, and keeps what came back as passages to answer from.
@@ -85,7 +87,7 @@ class CallTools:
 
 def reads_documents(tool: BaseTool) -> bool:
     """Tell whether `tool` looks into the documents; one that does not say so is taken to."""
-    return bool((tool.metadata or {}).get("reads_documents", True))
+    return bool((tool.metadata or {}).get("reads_private", True))
 
 
 def passages_of(message: ToolMessage) -> list[Passage]:

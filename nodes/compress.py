@@ -16,9 +16,11 @@ from markgraph.nodes.refuse import REFUSAL
 from markgraph.nodes.respond import place_of
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of
+from markgraph.security.effects import Effect, does
 from markgraph.state import QAState, Turn
 
 
+@does(Effect.READS_PRIVATE, Effect.INGESTS_UNTRUSTED)
 @dataclass(frozen=True)
 class Compress:
     """Keeps the sentences of the passages that are worth most to the question, and what fits of the thread.

@@ -11,9 +11,11 @@ from markgraph.errors import ConfigError
 from markgraph.nodes.retrieve import hits_of, to_passage
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of
+from markgraph.security.effects import Effect, does
 from markgraph.state import QAState
 
 
+@does(Effect.READS_PRIVATE, Effect.INGESTS_UNTRUSTED)
 @dataclass(frozen=True)
 class Follow:
     """Appends passages that the best ones cite, and that the caller may read."""

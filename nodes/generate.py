@@ -12,6 +12,7 @@ from markgraph.engines.port import cache_scope
 from markgraph.nodes.respond import place_of
 from markgraph.nodes.route import Domain
 from markgraph.security.caller import Caller, cache_scope_of, caller_of
+from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Resource
 from markgraph.state import GENERAL, QAState, Usage
 
@@ -24,6 +25,7 @@ RETRY_EVIDENCE = 3
 """A second attempt sees only so many sentences, the likeliest ones."""
 
 
+@does(Effect.GENERATES)
 @dataclass(frozen=True)
 class Generate:
     """Writes a draft; a second attempt sees only the sentences that are likeliest to hold the answer.

@@ -14,6 +14,7 @@ from markgraph.engines.port import cache_scope
 from markgraph.errors import ConfigError
 from markgraph.nodes.generate import add_usage, configured_name, model_name
 from markgraph.security.caller import Caller, cache_scope_of, caller_of
+from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Policy, Resource, calling
 from markgraph.state import AgentState
 
@@ -23,6 +24,7 @@ INSTRUCTIONS = (
 )
 
 
+@does(Effect.GENERATES)
 @dataclass(frozen=True)
 class GenerateWithTools:
     """Lets the model choose between its tools and an answer, as long as it has steps left.

@@ -21,11 +21,13 @@ from markgraph.ingestion.report import Details, Row, row
 from markgraph.ingestion.store import Store
 from markgraph.retrieval.types import Chunk
 from markgraph.security.caller import Caller, caller_of
+from markgraph.security.effects import Effect, does
 from markgraph.security.permissions import Permissions
 from markgraph.security.policy import Need, writing
 from markgraph.state import Failure, IngestState
 
 
+@does(Effect.READS_PRIVATE, Effect.INGESTS_UNTRUSTED, Effect.STORES)
 @dataclass(frozen=True)
 class IndexDocuments:
     """Takes the next documents through to the index; one that can't be read is reported and passed over.

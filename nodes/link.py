@@ -7,10 +7,12 @@ from markgraph.citations.index import relink
 from markgraph.citations.types import CitationGraph
 from markgraph.ingestion.ledger import Ledger
 from markgraph.retrieval.types import Index
+from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, writing
 from markgraph.state import IngestState
 
 
+@does(Effect.READS_PRIVATE, Effect.INGESTS_UNTRUSTED, Effect.STORES)
 @dataclass(frozen=True)
 class Link:
     """Links everything anew where the graph and the index hold different numbers of passages.

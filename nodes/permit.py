@@ -15,6 +15,7 @@ from markgraph.ingestion.report import Details, row
 from markgraph.ingestion.rules import takes_away
 from markgraph.ingestion.store import Store
 from markgraph.security.caller import Caller, caller_of
+from markgraph.security.effects import Effect, does
 from markgraph.security.permissions import Permissions
 from markgraph.security.policy import Need, writing
 from markgraph.state import Owned
@@ -32,6 +33,7 @@ class Change(NamedTuple):
     """Whether somebody may lose something by it."""
 
 
+@does(Effect.READS_PRIVATE, Effect.STORES)
 @dataclass(frozen=True)
 class Permit:
     """Changes permissions before anything else is done, and first those that take something away.

@@ -19,10 +19,12 @@ from markgraph.ingestion.rules import path_within
 from markgraph.nodes.scan import row_of_skipped, rows_of
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of
+from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, writing
 from markgraph.state import FAILURES, Failure, Owned
 
 
+@does(Effect.READS_PRIVATE, Effect.INGESTS_UNTRUSTED)
 @dataclass(frozen=True)
 class Preview:
     """Looks at every document and changes nothing. Documents are read only where rules ask what they say."""

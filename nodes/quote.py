@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+from markgraph.security.effects import Effect, does
 from markgraph.state import CheckedClaim, QAState
 
 
+@does(Effect.QUOTES)
 @dataclass(frozen=True)
 class Quote:
     """Replaces a draft that failed by the sentences that are likeliest to answer the question."""

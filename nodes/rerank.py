@@ -9,9 +9,11 @@ from markgraph.nodes.retrieve import hits_of, to_passage
 from markgraph.retrieval.search import Refine
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of
+from markgraph.security.effects import Effect, does
 from markgraph.state import QAState
 
 
+@does(Effect.READS_PRIVATE, Effect.INGESTS_UNTRUSTED)
 @dataclass(frozen=True)
 class Rerank:
     """Refines passages over the chunks that the caller may read now; one that has gone is left out."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from markgraph.citations.follow import CITED_AS, CITED_BY
+from markgraph.security.effects import Effect, does
 from markgraph.state import GENERAL, CheckedClaim, Citation, Passage, QAState, Turn
 
 _ENUMERATOR = re.compile(r"^\s*(?:\d{1,3}\.|\(?[a-z0-9]{1,3}\)|[-*•])\s+")
@@ -13,6 +14,7 @@ _ENUMERATOR = re.compile(r"^\s*(?:\d{1,3}\.|\(?[a-z0-9]{1,3}\)|[-*•])\s+")
 _FOOTNOTE = re.compile(r"\s*\[\d+(?:\s*,\s*\d+)*\]")
 
 
+@does(Effect.ANSWERS)
 def respond(state: QAState) -> dict[str, Any]:
     """Write the answer with a mark behind each sentence, and say what each mark stands for."""
     citations: list[Citation] = []

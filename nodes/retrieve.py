@@ -9,10 +9,12 @@ from markgraph.errors import ConfigError
 from markgraph.retrieval.search import find_hits
 from markgraph.retrieval.types import Hit, Index
 from markgraph.security.caller import Caller, caller_of
+from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Resource
 from markgraph.state import Passage, QAState
 
 
+@does(Effect.READS_PRIVATE, Effect.INGESTS_UNTRUSTED)
 @dataclass(frozen=True)
 class Retrieve:
     """Asks the index with the caller's permissions, and checks each hit once more."""

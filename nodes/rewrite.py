@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from markgraph.security.effects import Effect, does
 from markgraph.state import QAState
 from markgraph.text import words
 
@@ -15,6 +16,7 @@ _MEASURES = frozenset(words("long high many much often old far soon late early l
 """Words that ask for a measure, but don't say of what."""
 
 
+@does(Effect.READS_PRIVATE)
 def rewrite(state: QAState) -> dict[str, Any]:
     """Put the thread's last independent question in front of one that leans on it.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from langchain_core.embeddings import Embeddings
 
+from markgraph.security.effects import Effect, does
 from markgraph.state import GENERAL, QAState
 
 
@@ -20,6 +21,7 @@ class Domain:
     """What the model is told on top of its general instructions."""
 
 
+@does(Effect.READS_PRIVATE)
 @dataclass(frozen=True)
 class Route:
     """Picks the domain whose nearest example is most like the question, by cosine."""

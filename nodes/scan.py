@@ -14,10 +14,12 @@ from markgraph.ingestion.ledger import PAGE
 from markgraph.ingestion.plan import Plan
 from markgraph.ingestion.report import Details, Row, row
 from markgraph.security.caller import Caller, caller_of
+from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, writing
 from markgraph.state import FAILURES, Failure, IngestState
 
 
+@does(Effect.READS_PRIVATE, Effect.INGESTS_UNTRUSTED, Effect.STORES)
 @dataclass(frozen=True)
 class Scan:
     """Compares the corpus with what was ingested before, and plans the run."""

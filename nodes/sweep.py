@@ -10,10 +10,12 @@ from markgraph.ingestion.plan import Plan
 from markgraph.ingestion.report import Details, row
 from markgraph.ingestion.store import Store
 from markgraph.security.caller import Caller, caller_of
+from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, writing
 from markgraph.state import IngestState
 
 
+@does(Effect.READS_PRIVATE, Effect.STORES)
 @dataclass(frozen=True)
 class Sweep:
     """Removes the documents that are gone, and closes the run."""

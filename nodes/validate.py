@@ -5,6 +5,7 @@ from typing import Any
 
 from langchain_core.embeddings import Embeddings
 
+from markgraph.security.effects import Effect, does
 from markgraph.state import CheckedClaim, QAState, Support
 from markgraph.validation.claims import Claim, check_answer
 from markgraph.validation.evidence import ANSWERABLE, Evidence, rank_evidence
@@ -13,6 +14,7 @@ KEPT_EVIDENCE = 8
 """How many sentences later nodes may choose from."""
 
 
+@does(Effect.VALIDATES)
 @dataclass(frozen=True)
 class Validate:
     """Checks each sentence of the draft for support, and the passages for an answer to the question."""

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from langchain.tools import tool
 from langchain_core.tools import BaseTool
 
+from markgraph.security.effects import labelled
+
 MAX_LENGTH = 256
 MAX_EXPONENT = 64
 MAX_MAGNITUDE = 1e100
@@ -33,8 +35,7 @@ def calculate() -> BaseTool:
         # Written again from what was understood: the text itself may hold a comment with any claim.
         return f"The value of {ast.unparse(ast.parse(expression.strip(), mode='eval'))} is {value:g}."
 
-    run.metadata = {"side_effects": False, "reads_documents": False}
-    return run
+    return labelled(run, reads_private=False, ingests_untrusted=False, egress=False, side_effects=False)
 
 
 def evaluate(expression: str) -> float:

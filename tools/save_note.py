@@ -8,6 +8,7 @@ from langchain.tools import ToolRuntime, tool
 from langchain_core.tools import BaseTool
 
 from markgraph.security.caller import Caller, caller_of, readers_of
+from markgraph.security.effects import labelled
 
 
 def save_note(folder: Path) -> BaseTool:
@@ -30,5 +31,4 @@ def save_note(folder: Path) -> BaseTool:
         os.replace(draft, place)
         return f"Saved as {place.name}."
 
-    save.metadata = {"side_effects": True, "reads_documents": False}
-    return save
+    return labelled(save, reads_private=False, ingests_untrusted=False, egress=False, side_effects=True)

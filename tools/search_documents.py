@@ -7,6 +7,7 @@ from markgraph.nodes.respond import place_of
 from markgraph.nodes.retrieve import find_passages
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of
+from markgraph.security.effects import labelled
 from markgraph.state import Passage
 
 
@@ -20,5 +21,4 @@ def search_documents(index: Index, k: int = 4) -> BaseTool:
         text = "\n\n".join(f"{place_of(passage)}\n{passage['text']}" for passage in passages)
         return text or "Nothing was found.", passages
 
-    search.metadata = {"side_effects": False, "reads_documents": True}
-    return search
+    return labelled(search, reads_private=True, ingests_untrusted=True, egress=False, side_effects=False)

@@ -19,6 +19,7 @@ from markgraph.commands.terminal import Draft, print_answer
 from markgraph.errors import UsageError
 from markgraph.retrieval.storage import storage_errors
 from markgraph.security.caller import Caller, thread_key
+from markgraph.verification.verify import require_safe
 
 REFUSED = 3
 
@@ -27,7 +28,7 @@ def run(config: DictConfig) -> int:
     """Ask `config.question`, print the answer, and return 0, or 3 for a refusal."""
     check_choice(config, "output", OUTPUTS)
     check_choice(config, "approve", (None, True, False))
-    graph = build_graph(config)
+    graph = require_safe(build_graph(config))
     caller: Caller = make(config, "auth").caller
     thread: RunnableConfig = {
         "configurable": {"thread_id": thread_key(caller, f"{graph.get_name()}:{config.thread}")}

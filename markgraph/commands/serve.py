@@ -10,6 +10,7 @@ from markgraph.build import build_graph, make, make_service
 from markgraph.commands.checks import check_number
 from markgraph.errors import MissingExtraError, UsageError
 from markgraph.security.doors import Door
+from markgraph.verification.verify import require_safe
 
 
 def run(config: DictConfig) -> int:
@@ -23,7 +24,7 @@ def run(config: DictConfig) -> int:
         raise MissingExtraError("Serving needs uvicorn: pip install 'markgraph[serve]'.") from error
     from markgraph.serving.app import create_app
 
-    graph = build_graph(config)
+    graph = require_safe(build_graph(config))
     name = graph.get_name()
     listener = _listen(config.host, config.port)
     app = create_app({name: graph}, door, make_service(config, "policy"))

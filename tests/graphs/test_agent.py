@@ -4,16 +4,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from markgraph.build import Graph, load_graph
 from markgraph.errors import DeniedError
+from markgraph.graphs.agent import build
 from markgraph.models.embed import HashEmbeddings
 from markgraph.models.fake import FakeChatModel
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller
-from tests.graphs.conftest import PAYMENT
+from markgraph.security.effects import labelled
+from markgraph.tools.search_documents import search_documents
+from markgraph.verification.rules import Rule
+from markgraph.verification.verify import verify
+from tests.graphs.conftest import BONUS, PAYMENT
 
 PAY = "Within how many days must the customer pay an invoice?"
 SEARCH = {"tool": "search_documents", "args": {"query": "customer pay invoice"}}
@@ -98,6 +104,34 @@ def test_a_refusal_still_says_what_was_done(make: Any, reader: Caller) -> None:
     answer = graph.invoke(Command(resume=True), THREAD, context=reader)
     assert answer["refused"] is True
     assert "Done: save_note: Saved as " in answer["answer"]
+
+
+def test_waits_for_a_word_before_something_is_sent_out(
+    index: Index, embedder: HashEmbeddings, reader: Caller
+) -> None:
+    sent: list[str] = []
+
+    @tool
+    def look_up(words: str) -> str:
+        """Look something up on the web."""
+        sent.append(words)
+        return "Nothing."
+
+    web = labelled(look_up, reads_private=False, ingests_untrusted=True, egress=True, side_effects=False)
+    model = FakeChatModel(responses=[SEARCH, {"tool": "look_up", "args": {"words": BONUS}}, "Done."])
+    services: Any = {
+        "model": model,
+        "embedder": embedder,
+        "index": index,
+        "tools": [search_documents(index), web],
+    }
+    graph = build(**services, checkpointer=InMemorySaver())
+    assert verify(graph) == []
+    assert [finding.rule for finding in verify(build(**services, approve=None))] == [Rule.TRIFECTA]
+    stopped = graph.invoke({"question": PAY}, THREAD, context=reader)
+    assert stopped["__interrupt__"][0].value["calls"] == [{"tool": "look_up", "args": {"words": BONUS}}]
+    graph.invoke(Command(resume=False), THREAD, context=reader)
+    assert sent == []
 
 
 @pytest.mark.parametrize("word", [False, "no", "true", {"approve": True}])

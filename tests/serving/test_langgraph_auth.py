@@ -66,18 +66,6 @@ def test_the_scopes_of_a_token_come_along(monkeypatch: pytest.MonkeyPatch) -> No
         assert server_caller(held) == caller
 
 
-class User(dict[str, Any]):
-    """What LangGraph Server makes of the user that a door returns."""
-
-    @property
-    def identity(self) -> str:
-        return str(self["identity"])
-
-    @property
-    def permissions(self) -> list[str]:
-        return list(self["permissions"])
-
-
 def test_every_resource_and_action_has_a_handler_or_is_denied() -> None:
     pytest.importorskip("langgraph_sdk")
     from markgraph.serving.langgraph_auth import auth, deny

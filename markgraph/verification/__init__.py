@@ -1,0 +1,1 @@
+"""Proves on compiled graphs that no run can break the policy."""
