@@ -47,6 +47,10 @@ class DeniedError(MarkError, PermissionError):
     exit_code = 4
 
 
+class SandboxError(MarkError):
+    """A tool asked for something outside of what it may touch, or for too much of it."""
+
+
 class WeightsError(MarkError):
     """A model's files could not be fetched, or are not what their hash says."""
 
