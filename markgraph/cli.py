@@ -34,7 +34,12 @@ VERBS = {
     # Not conf/graph.yaml: that name is the config group's.
     "graph": Verb("Draw a graph as Mermaid, or as a picture with png=FILE.", "draw", "graph"),
     "serve": Verb("Serve a graph over HTTP with LangServe, playground included.", "serve", None),
-    "doctor": Verb("Say what this machine has, what would serve, and which models fit.", "doctor", None),
+    "doctor": Verb(
+        "Say what this machine has, and which models fit; --security: what protects it.",
+        "doctor",
+        None,
+        flags=("security",),
+    ),
     "models": Verb("List, show, quantize or export models.", "models", "action"),
     "evaluate": Verb(
         "Measure rankings on judged data: nDCG, recall, MRR, and time.",
