@@ -27,7 +27,7 @@ def safe_config(folder: Path) -> Any:
 
     check_model(folder)
     settings = sanitized(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    kind = settings.get("model_type")
+    kind = str(settings.get("model_type"))
     # As transformers decides for itself.
     kind = "ministral" if kind == "mistral" and "layer_types" in settings else kind
     if kind not in CONFIG_MAPPING:

@@ -123,7 +123,7 @@ class _Entry:
         if not found:
             return None
         # An older release noted less of each file: those are read once more.
-        files = {name: each for name, each in found["files"].items() if isinstance(each, dict)}
+        files: Any = {name: each for name, each in found["files"].items() if isinstance(each, dict)}
         return _Record(self.shelf.parent / found["path"], found["sha256"], files)
 
     def record(self, path: Path, hashes: Mapping[str, str]) -> None:

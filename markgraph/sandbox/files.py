@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from markgraph.errors import SandboxError
@@ -47,8 +48,7 @@ class FileJail:
             descriptor = open_beneath(root, _parts(path), os.O_RDONLY | os.O_NONBLOCK)
             try:
                 _check_plain(os.fstat(descriptor), path)
-                with open(descriptor, "rb", closefd=False) as file:
-                    data = file.read(self.max_bytes + 1)
+                data = _read(descriptor, self.max_bytes + 1)
             finally:
                 os.close(descriptor)
         self._check_size(len(data), path)
@@ -135,10 +135,14 @@ def _folder(root: int, parts: list[str], *, make: bool = False) -> Iterator[int]
         os.close(here)
 
 
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _openat2(root: int, path: str, flags: int) -> int:
     how = struct.pack("QQQ", flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0, _BENEATH_WITHOUT_LINKS)
-    libc = ctypes.CDLL(None, use_errno=True)
-    descriptor: int = libc.syscall(OPENAT2, root, os.fsencode(path), how, len(how))
+    descriptor: int = _libc().syscall(OPENAT2, root, os.fsencode(path), how, len(how))
     if descriptor < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), path)
@@ -159,6 +163,15 @@ def _parts(path: str) -> list[str]:
             f"control characters, at most {_LONGEST} characters."
         )
     return parts
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    """Return at most `size` bytes."""
+    pieces = []
+    while size and (piece := os.read(descriptor, size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
 
 
 def _check_plain(found: os.stat_result, path: str) -> None:
