@@ -176,6 +176,12 @@ def _place(gguf: Path, shelf: str) -> Path:
     return cache_folder() / shelf / f"{gguf.stem}-{key}"
 
 
+def conversions(gguf: Path) -> list[Path]:
+    """Return the folders that were made from `gguf`, as it is now."""
+    places = (_place(gguf, shelf) for shelf in ("converted", "tokenizers"))
+    return [place for place in places if place.is_dir()]
+
+
 def made_once(gguf: Path, shelf: str, make: Callable[[Path, Path], None]) -> Path:
     """Return the folder on `shelf` that `make(gguf, folder)` fills at the first call."""
     target = _place(gguf, shelf)

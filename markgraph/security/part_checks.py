@@ -13,6 +13,7 @@ from typing import Any
 from markgraph.errors import MarkError, UnsafeError
 from markgraph.models.catalog import fetched
 from markgraph.models.manifest import NAME, check_manifest, combined, hashes, refuse_code
+from markgraph.models.weights import conversions
 from markgraph.security.found import Found
 
 
@@ -29,16 +30,16 @@ def _private(settings: Mapping[str, Any]) -> Found:
 def _models(settings: Mapping[str, Any]) -> Found:
     """Compare the bytes of every model that is configured with its pin or its manifest."""
     references = dict.fromkeys(_references(settings))
-    loose = []
+    loose: list[str] = []
     for reference, pin in references:
         try:
-            vouched = _vouched(reference, pin)
+            loose += _loose(reference, pin)
         except (MarkError, OSError) as error:
             return Found("failed", str(error).rstrip("."), "Don't load it before you know why")
-        if not vouched:
-            loose.append(reference)
     if loose:
         return Found("off", f"nothing vouches for {', '.join(loose)}", _PIN)
+    if not references:
+        return Found("ok", "none has weights on this machine")
     return Found("ok", f"{len(references)} are, byte by byte, what the config or a manifest says")
 
 
@@ -61,23 +62,25 @@ def _references(part: Any) -> Iterator[tuple[str, str | None]]:
                 yield from _references(each)
 
 
-def _vouched(reference: str, pin: str | None) -> bool:
-    """Tell whether the config or a manifest says what these files are, and check what is here.
+def _loose(reference: str, pin: str | None) -> list[str]:
+    """Return what of these files, and of what was made from them, neither config nor manifest vouches for.
 
     Raises:
-        MarkError: they are something else.
+        MarkError: they are something else than these say.
     """
     place = fetched(reference)
     if place is None:
-        return pin is not None  # which is checked when it is fetched
-    if place.is_dir():
-        refuse_code(place)
-        check_manifest(place, by_bytes=True)
-    if pin is None:
-        return (place / NAME).is_file()
-    if (got := combined(hashes(place))) != pin.lower():
+        return [] if pin else [reference]  # a pin is checked when the files are fetched
+    folders = [place] if place.is_dir() else conversions(place)
+    for folder in folders:
+        refuse_code(folder)
+        check_manifest(folder, by_bytes=True)
+    if pin and (got := combined(hashes(place))) != pin.lower():
         raise UnsafeError(f"{reference} is not what was pinned. Got SHA-256 {got}. Allowed: {pin}.")
-    return True
+    loose = [
+        str(folder) for folder in folders if not ((folder == place and pin) or (folder / NAME).is_file())
+    ]
+    return loose if pin or place.is_dir() else [reference, *loose]
 
 
 def _chroma(settings: Mapping[str, Any]) -> Found:

@@ -13,8 +13,10 @@ from omegaconf import OmegaConf
 
 from markgraph.build import compose
 from markgraph.commands.serve import run as serve
-from markgraph.errors import UnsafeError
-from markgraph.models.manifest import write_manifest
+from markgraph.errors import UnsafeError, WeightsError
+from markgraph.models.manifest import NAME, write_manifest
+from markgraph.models.source import digest
+from markgraph.models.weights import made_once
 from markgraph.security.checks import Check, refuse_unsafe, security_checks
 from tests.commands.conftest import Ran, markgraph
 from tests.engines.tiny import tiny_llama
@@ -115,13 +117,29 @@ def test_reads_every_model_and_compares(tmp_path: Path) -> None:
     reference = tiny_llama(tmp_path / "model")
     model = ["model=local", f"model.engine.source={reference}"]
     found = checked(*model)["models"]
-    assert (found.state, reference in found.what) == ("off", True)
+    assert (found.state, reference.removeprefix("file:") in found.what) == ("off", True)
     assert checked(*model, f"model.engine.sha256={'0' * 64}")["models"].state == "failed"
     write_manifest(tmp_path / "model")
     assert checked(*model)["models"].state == "ok"
     (tmp_path / "model/extra.json").write_text("{}")
     found = checked(*model)["models"]
     assert (found.state, "extra.json is not in it" in found.what) == ("failed", True)
+
+
+def test_looks_at_what_was_made_from_a_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARKGRAPH_CACHE", str(tmp_path / "cache"))
+    gguf = tmp_path / "model.gguf"
+    gguf.write_bytes(b"GGUF")
+    pinned = ["model=local", f"model.engine.source=file:{gguf}", f"model.engine.sha256={digest(gguf)}"]
+    assert checked(*pinned)["models"].state == "ok"
+    made = made_once(gguf, "converted", lambda _, folder: (folder / "config.json").write_text("{}") and None)
+    assert checked(*pinned)["models"].state == "ok"
+    (made / "config.json").write_text("[]")
+    assert checked(*pinned)["models"].state == "failed"
+    with pytest.raises(WeightsError, match=r"config\.json differs"):
+        made_once(gguf, "converted", lambda *_: None)
+    (made / NAME).unlink()
+    assert checked(*pinned)["models"].state == "off"
 
 
 def test_looks_at_adapters_too(tmp_path: Path) -> None:
