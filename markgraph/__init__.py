@@ -1,11 +1,15 @@
 """MARK: cited and checked answers over documents that not everybody may read."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from markgraph.build import load_graph
     from markgraph.security.caller import Caller, thread_key
     from markgraph.verification.verify import verify
+
+# langgraph reads this when it is imported: rows of a checkpoint may then name known classes only.
+os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
 
 __all__ = ["Caller", "load_graph", "thread_key", "verify"]
 

@@ -43,7 +43,12 @@ VERBS = {
         ("scope", "days", "tenant", "clearance", "output"),
     ),
     "verify": Verb("Prove that no run of any configuration can break the policy.", "verify", None),
-    "doctor": Verb("Say what this machine has, what would serve, and which models fit.", "doctor", None),
+    "doctor": Verb(
+        "Say what this machine has, and which models fit; --security: what protects it.",
+        "doctor",
+        None,
+        flags=("security",),
+    ),
     "models": Verb("List, show, quantize or export models.", "models", "action"),
     "policy": Verb("Explain what somebody may do, and which rule decides.", "policy", "what", (), EXPLAINED),
     # Not conf/audit.yaml: that name is a config group's, too.

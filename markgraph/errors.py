@@ -55,6 +55,14 @@ class ProviderError(MarkError):
     """The identity provider can't be asked, so nobody can be told from anybody."""
 
 
+class SandboxError(MarkError):
+    """A tool asked for something outside of what it may touch, or for too much of it."""
+
+
+class UnsafeError(MarkError):
+    """A security check failed, and production does not start."""
+
+
 class WeightsError(MarkError):
     """A model's files could not be fetched, or are not what their hash says."""
 

@@ -1,12 +1,12 @@
 """Writes a note to a file of the caller's own."""
 
-import os
 from hashlib import sha256
 from pathlib import Path
 
 from langchain.tools import ToolRuntime, tool
 from langchain_core.tools import BaseTool
 
+from markgraph.sandbox.files import FileJail
 from markgraph.security.caller import Caller, caller_of, readers_of
 from markgraph.security.effects import labelled
 
@@ -24,11 +24,8 @@ def save_note(folder: Path) -> BaseTool:
         # id makes the file's name, so a run that is resumed writes the same note again, not a second.
         owner = sha256(f"{caller.tenant}\0{caller.subject}".encode()).hexdigest()[:16]
         name = sha256(str(runtime.tool_call_id).encode()).hexdigest()[:16]
-        place = folder / owner / f"{name}.txt"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        draft = place.with_suffix(".part")
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, place)
-        return f"Saved as {place.name}."
+        folder.mkdir(parents=True, exist_ok=True)
+        FileJail(folder).write(f"{owner}/{name}.txt", text.encode())
+        return f"Saved as {name}.txt."
 
     return labelled(save, reads_private=False, ingests_untrusted=False, egress=False, side_effects=True)

@@ -25,7 +25,7 @@ def load(folder: str, threads: int, dtype: str = "bfloat16") -> dict[str, Callab
 class _Model:
     def __init__(self, folder: str, dtype: str) -> None:
         self._model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, use_safetensors=True
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
         )
         self._model.eval()  # type: ignore[no-untyped-call]
         takes = inspect.signature(self._model.forward).parameters

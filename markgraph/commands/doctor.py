@@ -11,18 +11,35 @@ from rich.table import Table
 from markgraph.commands.checks import OUTPUTS, check_choice, check_number
 from markgraph.models.machine import describe_machine, processor, read_bandwidth
 from markgraph.models.tiers import best_tier, gigabytes, tiers
+from markgraph.security.checks import security_checks
 
 
 def run(config: DictConfig) -> int:
-    """Print the machine, and return 0."""
+    """Print the machine, and return 0; or the security checks, and return 1 where one failed."""
     check_choice(config, "output", OUTPUTS)
     check_number(config, "threads", 1, 1024, optional=True)
+    check_choice(config, "security", (True, False))
+    check_choice(config, "production", (True, False))
+    if config.security:
+        return _security(config)
     found = examine(config.threads or processor().threads)
     if config.output == "json":
         print(json.dumps(found, ensure_ascii=False))  # noqa: T201
     else:
         _print(found)
     return 0
+
+
+def _security(config: DictConfig) -> int:
+    checks = security_checks(config)
+    if config.output == "json":
+        print(json.dumps([asdict(check) for check in checks], ensure_ascii=False))  # noqa: T201
+    else:
+        width = max(len(check.name) for check in checks)
+        for check in checks:  # one line each, for grep
+            advice = "" if check.state == "ok" else f". {check.advice}"
+            print(f"{check.name:{width}}  {check.state:6}  {check.what}{advice}")  # noqa: T201
+    return int(any(check.state == "failed" for check in checks))
 
 
 def examine(threads: int) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from markgraph.commands.checks import OUTPUTS, check_choice
 from markgraph.errors import ConfigError
 from markgraph.models.catalog import catalog, fetched, weights_of
 from markgraph.models.gate import bounds_of, parameters, remembered
+from markgraph.models.manifest import write_manifest
 from markgraph.models.quality import Bounds, Quality
-from markgraph.models.source import resolve
+from markgraph.models.source import digest, resolve
 from markgraph.models.tiers import gigabytes
 from markgraph.models.weights import safetensors_folder
 
@@ -116,11 +117,27 @@ def export(config: DictConfig) -> int:
     return 0
 
 
+def write_folder_manifest(config: DictConfig) -> int:
+    """Write down what the files of a folder are, so that it loads no other way."""
+    if config.folder is None or not Path(config.folder).is_dir():
+        raise ConfigError(
+            f"Config 'folder' has value {config.folder!r}. Allowed: the folder of a model or an adapter."
+        )
+    place = write_manifest(Path(config.folder))
+    about = {"manifest": str(place), "sha256": digest(place.parent)}
+    if config.output == "json":
+        _print_json(about)
+    else:
+        _print_facts(about)
+    return 0
+
+
 ACTIONS: Mapping[str, Callable[[DictConfig], int]] = {
     "list": list_models,
     "show": show_model,
     "quantize": quantize_model,
     "export": export,
+    "manifest": write_folder_manifest,
 }
 
 

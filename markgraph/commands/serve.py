@@ -7,8 +7,9 @@ from contextlib import suppress
 from omegaconf import DictConfig
 
 from markgraph.build import build_graph, make, make_service
-from markgraph.commands.checks import check_number
+from markgraph.commands.checks import check_choice, check_number
 from markgraph.errors import MissingExtraError, UsageError
+from markgraph.security.checks import refuse_unsafe
 from markgraph.security.doors import Door
 from markgraph.verification.verify import require_safe
 
@@ -16,6 +17,9 @@ from markgraph.verification.verify import require_safe
 def run(config: DictConfig) -> int:
     """Serve until interrupted."""
     check_number(config, "port", 0, 65535)
+    check_choice(config, "production", (True, False))
+    if config.production:
+        refuse_unsafe(config)
     door: Door = make(config, "auth")
     door.check_host(str(config.host))
     try:

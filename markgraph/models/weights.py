@@ -18,7 +18,9 @@ from filelock import FileLock
 from safetensors import SafetensorError
 
 from markgraph.errors import UsageError, WeightsError
+from markgraph.models.manifest import check_manifest, write_manifest
 from markgraph.models.placement import Placement
+from markgraph.models.safe_config import check_model, safe_config
 from markgraph.models.source import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -37,10 +39,15 @@ def load_encoder(folder: Path) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
 
     with _quiet(), _loading(folder):
-        _refuse_kernels(folder)
-        tokenizer = AutoTokenizer.from_pretrained(folder, **_LOCAL)
+        config = safe_config(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=config, **_LOCAL)
         model = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, attn_implementation="sdpa", **_LOCAL
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            **_LOCAL,
         )
     return tokenizer, model.eval()
 
@@ -55,10 +62,10 @@ def load_cross_encoder(folder: Path) -> tuple[Any, Any]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     with _quiet(), _loading(folder):
-        _refuse_kernels(folder)
-        tokenizer = AutoTokenizer.from_pretrained(folder, **_LOCAL)
+        config = safe_config(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=config, **_LOCAL)
         model = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, **_LOCAL
+            folder, config=config, dtype=torch.float32, use_safetensors=True, **_LOCAL
         )
         if model.config.num_labels > 2:
             raise ValueError(f"it has {model.config.num_labels} labels; a reranker has one or two")
@@ -87,10 +94,11 @@ def load_causal(weights: Path, dtype: str, placement: Placement | None = None) -
     options = placement.options()
     folder = safetensors_folder(weights)
     with _quiet(), _loading(folder):
-        _refuse_kernels(folder)
-        tokenizer = AutoTokenizer.from_pretrained(folder, **_LOCAL)
+        config = safe_config(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=config, **_LOCAL)
         model: Any = AutoModelForCausalLM.from_pretrained(
             folder,
+            config=config,
             dtype=getattr(torch, _chosen(dtype, placement)),
             use_safetensors=True,
             **options,
@@ -114,6 +122,7 @@ def load_tokenizer(weights: Path) -> Any:
         converted = _place(weights, "converted")
         folder = converted if converted.exists() else made_once(weights, "tokenizers", _convert_tokenizer)
     with _quiet(), _loading(folder):
+        check_model(folder)
         return _tokenizer_class(folder).from_pretrained(folder, **_LOCAL)
 
 
@@ -167,10 +176,17 @@ def _place(gguf: Path, shelf: str) -> Path:
     return cache_folder() / shelf / f"{gguf.stem}-{key}"
 
 
+def conversions(gguf: Path) -> list[Path]:
+    """Return the folders that were made from `gguf`, as it is now."""
+    places = (_place(gguf, shelf) for shelf in ("converted", "tokenizers"))
+    return [place for place in places if place.is_dir()]
+
+
 def made_once(gguf: Path, shelf: str, make: Callable[[Path, Path], None]) -> Path:
     """Return the folder on `shelf` that `make(gguf, folder)` fills at the first call."""
     target = _place(gguf, shelf)
     if target.exists():
+        check_manifest(target)
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -182,6 +198,7 @@ def made_once(gguf: Path, shelf: str, make: Callable[[Path, Path], None]) -> Pat
                 draft.mkdir()
                 try:
                     make(gguf, draft)
+                    write_manifest(draft)
                     draft.rename(target)
                 finally:
                     shutil.rmtree(draft, ignore_errors=True)
@@ -216,20 +233,6 @@ def _convert(gguf: Path, folder: Path) -> None:
     with bars_for_people():
         model.save_pretrained(folder)
     _convert_tokenizer(gguf, folder)
-
-
-def _refuse_kernels(folder: Path) -> None:
-    """Refuse a config that names kernels on a hub: transformers runs them, trusted or not."""
-
-    def check(settings: dict[str, Any]) -> dict[str, Any]:
-        for key, value in settings.items():
-            if "_implementation" in key and "/" in str(value):
-                raise ValueError(f"config.json asks for code from a hub, {key}={value}")
-        return settings
-
-    config = folder / "config.json"
-    if config.exists():
-        json.loads(config.read_text(encoding="utf-8"), object_hook=check)
 
 
 @contextmanager

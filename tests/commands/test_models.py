@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from markgraph.errors import WeightsError
+from markgraph.models.source import digest, resolve
 from tests.commands.conftest import Ran
 from tests.engines.tiny import tiny_llama
 
@@ -89,3 +91,16 @@ def test_wrong_use_is_one_message_and_exit_code_2(
     assert done.code == 2
     assert said in done.err
     assert done.out == ""
+
+
+def test_writes_down_what_a_folder_holds_and_another_file_does_not_load_any_more(
+    markgraph: Command, tmp_path: Path
+) -> None:
+    tiny_llama(tmp_path / "model")
+    done = markgraph("models", "manifest", f"folder={tmp_path}/model", "output=json")
+    assert done.code == 0
+    assert done.json["sha256"] == digest(tmp_path / "model")
+    (tmp_path / "model/one_more.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"one_more\.json is not in it"):
+        resolve(f"file:{tmp_path}/model")
+    assert markgraph("models", "manifest", "folder=nowhere").code == 2

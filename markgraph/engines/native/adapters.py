@@ -20,6 +20,7 @@ from torch import Tensor
 from markgraph.engines.native.linear import Linear
 from markgraph.engines.native.llama_weights import LlamaWeights
 from markgraph.errors import UsageError, WeightsError
+from markgraph.models.manifest import check_manifest, refuse_code
 
 BLOCK = 16
 """Rows that are multiplied together, padded to this: another number of rows would add in another order."""
@@ -92,6 +93,8 @@ def load_adapter(folder: Path, weights: LlamaWeights) -> Adapter:
         UsageError: it is not a LoRA, or has settings or modules that are left out here.
         WeightsError: it is incomplete or damaged, or made for another base.
     """
+    check_manifest(folder)
+    refuse_code(folder)
     config = _read_config(folder)
     rank, alpha = config["r"], config["lora_alpha"]
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)

@@ -15,6 +15,7 @@ from markgraph.engines.native.adapters import load_adapter
 from markgraph.engines.native.decoder import Decoder
 from markgraph.engines.native.llama import LlamaDecoder
 from markgraph.errors import UnknownArchitectureError, UsageError, WeightsError
+from markgraph.models.manifest import check_manifest, refuse_code
 
 MODES = {"exact": "float32-onednn", "fast": "int8", "small": "int4"}
 """What a mode keeps the weights of a Transformer's layers as."""
@@ -38,6 +39,8 @@ def load_decoder(folder: Path, mode: str, adapters: Mapping[str, Path] = NO_ADAP
         WeightsError: `folder` holds no such checkpoint, or an adapter's no adapter for it.
     """
     check_mode(mode)
+    check_manifest(folder)
+    refuse_code(folder)
     config = read_config(folder)
     kind = config.get("model_type")
     if kind not in KINDS:

@@ -116,9 +116,9 @@ def settings_of(folder: Path) -> Settings:
 
 def full_config(folder: Path) -> Any:
     """Return the configuration as transformers completes it."""
-    from transformers import AutoConfig
+    from markgraph.models.safe_config import safe_config
 
-    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return safe_config(folder)
 
 
 def check(config: Settings) -> None:

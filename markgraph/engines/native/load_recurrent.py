@@ -18,6 +18,7 @@ from markgraph.engines.native.recurrent import (
     RecurrentWeights,
 )
 from markgraph.errors import UnknownArchitectureError
+from markgraph.models.safe_config import safe_config
 
 
 def load_recurrent(
@@ -34,9 +35,7 @@ def load_recurrent(
         mixer: makes the mixer of one layer.
         shapes: returns the shapes of a layer's window and of its recurrent state.
     """
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = safe_config(folder)
     if config.hidden_act not in ("silu", "swish"):
         raise UnknownArchitectureError(
             f"The native engine doesn't know Mamba models with {{'hidden_act': {config.hidden_act!r}}}. "
