@@ -132,6 +132,6 @@ def documents_of(passages: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def cited_in(citations: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the sources that an answer cites; of a tool only its name, for each call has an id of its own."""
+    """Return the sources that an answer cites; of a tool its name, for each call has an id of its own."""
     sources = {citation["source"] for citation in citations}
     return sorted({each.rpartition(":")[0] if each.startswith("tool:") else each for each in sources})

@@ -6,10 +6,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import httpx
 import pytest
+
+from markgraph.audit.file import FileAudit
+from markgraph.audit.verify import records
 
 STAND_INS = ("experiment=no_weights", "model=fake")
 PAY = "Within how many days must the customer pay an invoice?"
@@ -68,3 +71,8 @@ def wait_for(url: str, seconds: float = 60) -> None:
         except httpx.TransportError:
             time.sleep(0.2)
     raise AssertionError(f"{url} did not answer within {seconds} s")
+
+
+def log_of_questions(log: FileAudit) -> list[dict[str, Any]]:
+    """Return the records of questions that were answered or refused."""
+    return [record for record in records(log.folder) if "question" in record]

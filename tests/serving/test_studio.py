@@ -14,7 +14,8 @@ import pytest
 from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
 
-from tests.serving.conftest import ANSWER, PAY, wait_for
+from markgraph.audit.file import FileAudit
+from tests.serving.conftest import ANSWER, PAY, log_of_questions, wait_for
 
 ROOT = Path(__file__).parents[2]
 LANGGRAPH = Path(sys.executable).with_name("langgraph")
@@ -67,6 +68,14 @@ def test_answers_without_and_within_a_thread(client: SyncLangGraphClient) -> Non
     assert ask(client, thread)["answer"] == ANSWER
     follow_up = client.runs.wait(thread, "qa", input={"question": "And what else?"})
     assert follow_up["answer"] == ANSWER
+
+
+def test_a_run_is_in_the_audit_log(client: SyncLangGraphClient, server_home: Path) -> None:
+    log = FileAudit(str(server_home / "audit"), str(server_home / "audit/keys"))
+    before = log_of_questions(log)
+    ask(client, None)
+    (end,) = log_of_questions(log)[len(before) :]
+    assert (end["actor"], end["outcome"], end["question"]) == ("local", "done", log.sealed(PAY))
 
 
 def test_the_callers_groups_come_along(client: SyncLangGraphClient) -> None:
