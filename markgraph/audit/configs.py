@@ -12,6 +12,8 @@ from markgraph.audit.types import Composed
 
 _REFERENCE = re.compile(r"\$\{\s*(\w+)")
 _SECRET = re.compile(r"(^|_)(key|token|secret|password|credentials?)$", re.IGNORECASE)
+NO_MATTER = {"audit", "checkpoint", "policy"}
+"""Services that no answer depends on: what the caller might do and read is taken down with each run."""
 WITHHELD = "(withheld)"
 """Stands for a secret that the config itself held."""
 
@@ -41,7 +43,7 @@ def composed(config: DictConfig, given: Sequence[str] = ()) -> Composed:
         "config": digest,
         "seed": model.get("seed"),
         "weights": sorted(set(_values(model, "sha256"))),
-        "given": sorted(given),
+        "given": sorted(set(given) - NO_MATTER),
     }
     return Composed(digest, text, facts)
 

@@ -1,6 +1,7 @@
 """Sees to it that what is on its way to an audit log gets there, and outlives a power failure."""
 
 import atexit
+import os
 import threading
 from collections.abc import Callable
 
@@ -31,6 +32,7 @@ class Disk:
         self._safe = Head(0, GENESIS)
         self._error: Exception | None = None
         self._closing = False
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="audit log", daemon=True)
         self._thread.start()
         atexit.register(self.close)
@@ -59,7 +61,9 @@ class Disk:
                 raise self._error or TimeoutError(f"the disk takes longer than {SECONDS:g} s")
 
     def close(self) -> None:
-        """Wait for what is on its way, and end the thread."""
+        """Wait for what is on its way, and end the thread; a forked process has none to end."""
+        if self._process != os.getpid():
+            return
         with self._changed:
             self._closing = True
             self._changed.notify_all()

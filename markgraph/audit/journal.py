@@ -103,7 +103,7 @@ class Journal:
             "question": audit.sealed(state["question"]),
             "answer": audit.sealed(state["answer"]),
             "documents": documents_of(state["passages"]),
-            "cited": sorted({citation["source"] for citation in state["citations"]}),
+            "cited": cited_in(state["citations"]),
             "grants": state["grants"],
             "model": state["model"],
             "usage": state["usage"],
@@ -129,3 +129,9 @@ def documents_of(passages: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
             known = documents.setdefault(passage["source"], [])
             known += [id_ for id_ in passage["ids"] if id_ not in known]
     return documents
+
+
+def cited_in(citations: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the sources that an answer cites; of a tool its name, for each call has an id of its own."""
+    sources = {citation["source"] for citation in citations}
+    return sorted({each.rpartition(":")[0] if each.startswith("tool:") else each for each in sources})

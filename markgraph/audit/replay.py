@@ -10,10 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from markgraph.audit.configs import WITHHELD
 from markgraph.audit.file import CONFIGS, FileAudit
-from markgraph.audit.journal import documents_of
+from markgraph.audit.journal import cited_in, documents_of
 from markgraph.audit.verify import records
 from markgraph.build import Graph, build_graph, make_services
-from markgraph.errors import StorageError, UsageError
+from markgraph.errors import ApprovalNeededError, StorageError, UsageError
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller
 from markgraph.security.classification import CLASSIFICATIONS
@@ -107,9 +107,15 @@ def replay(log: FileAudit, record: Mapping[str, Any], question: str) -> list[Dif
 
 
 def _answer(graph: Graph, question: str, caller: Caller) -> dict[str, Any]:
-    """Return all that a run knows at its end, its passages included."""
+    """Return all that a run knows at its end, its passages included.
+
+    Raises:
+        ApprovalNeededError: it would change something again.
+    """
     known: dict[str, Any] = {}
     for update in graph.stream({"question": question}, context=caller, stream_mode="updates"):
+        if "__interrupt__" in update:
+            raise ApprovalNeededError("This run called a tool with side effects, which nobody allows again.")
         for written in update.values():
             known |= written
     return known
@@ -129,7 +135,7 @@ def _differences(log: FileAudit, record: Mapping[str, Any], now: Mapping[str, An
     pairs = {
         "outcome": (record["outcome"], refused),
         "documents": (record["documents"], documents_of(now["passages"])),
-        "cited": (record["cited"], sorted({each["source"] for each in now["citations"]})),
+        "cited": (record["cited"], cited_in(now["citations"])),
         "model": (record["model"], now["model"]),
         "answer": (record["answer"], log.sealed(now["answer"])),
     }

@@ -231,7 +231,7 @@ def test_the_record_names_the_config_which_is_kept_without_secrets_and_without_t
     *_, end = records(log.folder)
     kept = (log.folder / "configs" / f"{end['config']}.json").read_text()
     assert '"k": 3' in kept
-    assert end["given"] == ["audit", "embedder", "index", "model"]
+    assert end["given"] == ["embedder", "index", "model"]
     secret = ["model=openai", "model.api_key=sk-1", f"question='{PAY}'"]
     text = composed(compose("ask", secret)).text
     assert WITHHELD in text

@@ -9,10 +9,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import httpx
 import pytest
+
+from markgraph.audit.file import FileAudit
+from markgraph.audit.verify import records
 
 ROOT = Path(__file__).parents[2]
 LANGGRAPH = Path(sys.executable).with_name("langgraph")
@@ -73,6 +76,11 @@ def wait_for(url: str, seconds: float = 60) -> None:
         except httpx.TransportError:
             time.sleep(0.2)
     raise AssertionError(f"{url} did not answer within {seconds} s")
+
+
+def log_of_questions(log: FileAudit) -> list[dict[str, Any]]:
+    """Return the records of questions that were answered or refused."""
+    return [record for record in records(log.folder) if "question" in record]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import httpx
 import pytest
@@ -9,7 +10,9 @@ from langchain_core.prompts import PromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langserve import RemoteRunnable
 
-from tests.serving.conftest import ANSWER, PAY
+from markgraph.audit.file import FileAudit
+from markgraph.audit.verify import verify
+from tests.serving.conftest import ANSWER, PAY, log_of_questions
 
 
 def test_health_says_what_is_served(server: str) -> None:
@@ -129,11 +132,19 @@ def test_a_batch_in_a_thread_keeps_every_turn(server: str) -> None:
     assert [output["answer"] for output in outputs] == [ANSWER, ANSWER]
 
 
-def test_a_hundred_questions_at_once(server: str) -> None:
+def test_a_hundred_questions_at_once_are_answered_and_in_the_audit_log(
+    server: str, server_home: Path
+) -> None:
     async def ask_all() -> list[int]:
         async with httpx.AsyncClient(timeout=120) as client:
             body = {"input": {"question": PAY}}
             runs = (client.post(f"{server}/qa/invoke", json=body) for _ in range(100))
             return [response.status_code for response in await asyncio.gather(*runs)]
 
+    log = FileAudit(str(server_home / "audit"), str(server_home / "audit/keys"))
+    before = len(log_of_questions(log))
     assert set(asyncio.run(ask_all())) == {200}
+    ends = log_of_questions(log)[before:]
+    assert len({end["run"] for end in ends}) == 100
+    assert {end["outcome"] for end in ends} == {"done"}
+    assert verify(log.folder, log.keys).problems == []

@@ -9,7 +9,8 @@ import pytest
 from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
 
-from tests.serving.conftest import ANSWER, LANGGRAPH, PAY, langgraph_server
+from markgraph.audit.file import FileAudit
+from tests.serving.conftest import ANSWER, LANGGRAPH, PAY, langgraph_server, log_of_questions
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not LANGGRAPH.exists(), reason="needs the extra [studio]")]
 
@@ -42,6 +43,14 @@ def test_answers_without_and_within_a_thread(client: SyncLangGraphClient) -> Non
     assert ask(client, thread)["answer"] == ANSWER
     follow_up = client.runs.wait(thread, "qa", input={"question": "And what else?"})
     assert follow_up["answer"] == ANSWER
+
+
+def test_a_run_is_in_the_audit_log(client: SyncLangGraphClient, server_home: Path) -> None:
+    log = FileAudit(str(server_home / "audit"), str(server_home / "audit/keys"))
+    before = log_of_questions(log)
+    ask(client, None)
+    (end,) = log_of_questions(log)[len(before) :]
+    assert (end["actor"], end["outcome"], end["question"]) == ("local", "done", log.sealed(PAY))
 
 
 def test_the_callers_groups_come_along(client: SyncLangGraphClient) -> None:
