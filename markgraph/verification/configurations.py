@@ -12,7 +12,7 @@ from itertools import product
 from math import prod
 
 from markgraph.build import build_graph, compose
-from markgraph.errors import UsageError
+from markgraph.errors import MarkError
 from markgraph.verification.dimensions import Dimension, Overrides, groups_of, not_fixed, stages_in
 from markgraph.verification.flow import Flow
 from markgraph.verification.read import flow_of
@@ -105,7 +105,7 @@ class _Verifier:
             self.tick(total)
         try:
             flow = self._flow(chosen)
-        except UsageError as error:
+        except MarkError as error:
             self.report.not_built.setdefault(str(error), (*self.fixed, *chosen))
             return None
         self._prove(flow, chosen)

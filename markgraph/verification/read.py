@@ -162,6 +162,9 @@ def _with_tools(node: Node, effects: frozenset[Effect], tools: Sequence[BaseTool
 def _entered(node: Node) -> Iterator[Node]:
     """Yield the two sides of a node that a subgraph runs in: into it, and what happens once it is over."""
     begin, end = f"{node.name}{WITHIN}{START}", f"{node.name}{WITHIN}{END}"
+    if node.handler:
+        gap = f"{node.name!r} handles errors around a subgraph, where any node may fail. Handle them in it."
+        node = replace(node, gaps=(*node.gaps, gap))
     yield replace(node, ways=(Way((begin,), True), Way((end,), True)), pauses_after=False)
     yield Node(end, ways=node.ways, when=LAST, pauses_after=node.pauses_after)
 

@@ -10,10 +10,8 @@ from langgraph.constants import END, START
 from langgraph.graph import StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
-from typing_extensions import TypedDict
 
 from markgraph import verify
-from markgraph.build import Graph
 from markgraph.graphs.agent import build
 from markgraph.models.embed import HashEmbeddings
 from markgraph.models.fake import FakeChatModel
@@ -21,47 +19,7 @@ from markgraph.nodes.approve import Approve
 from markgraph.nodes.retrieve import Retrieve
 from markgraph.security.effects import Effect, declared, does, labelled, needs_approval
 from markgraph.verification.rules import Rule
-
-
-class State(TypedDict):
-    """Nothing: these graphs are not run."""
-
-    messages: list[str]
-
-
-def node(*effects: Effect) -> Callable[[State], dict[str, Any]]:
-    """Return a node that declares what it does."""
-
-    @does(*effects)
-    def act(state: State) -> dict[str, Any]:
-        return {}
-
-    return act
-
-
-NODES = {
-    "authorize": node(Effect.AUTHORIZES),
-    "retrieve": node(Effect.READS_PRIVATE, Effect.INGESTS_UNTRUSTED),
-    "generate": node(Effect.GENERATES),
-    "validate": node(Effect.VALIDATES),
-    "respond": node(Effect.ANSWERS),
-    "approve": node(Effect.APPROVES),
-    "delete": node(Effect.SIDE_EFFECTS),
-    "send": node(Effect.EGRESS),
-}
-
-
-def chain(*names: str, **others: Any) -> StateGraph[State, Any, Any, Any]:
-    """Return a graph in which these nodes run one after the other."""
-    builder = StateGraph(State)
-    builder.add_sequence([(name, others.get(name) or NODES[name]) for name in names])
-    builder.add_edge(START, names[0])
-    return builder
-
-
-def broken(graph: Graph) -> list[tuple[Rule, str]]:
-    """Return what is broken, and the path."""
-    return [(finding.rule, " ".join(finding.path)) for finding in verify(graph)]
+from tests.verification.small_graphs import NODES, State, broken, chain, node, stay
 
 
 @tool
@@ -231,6 +189,16 @@ def test_a_guard_that_failed_has_guarded_nothing() -> None:
     ]
 
 
+def test_a_handler_around_a_subgraph_is_refused() -> None:
+    builder = StateGraph(State)
+    inner = chain("retrieve").compile()
+    builder.add_node("authorize", NODES["authorize"])
+    builder.add_node("inner", inner, error_handler=does()(stay))
+    builder.add_edge(START, "authorize")
+    builder.add_edge("authorize", "inner")
+    assert [(finding.rule, finding.node) for finding in verify(builder.compile())] == [(Rule.LABEL, "inner")]
+
+
 def lambda_to(name: str) -> Callable[[State], Any]:
     """Return a node that may go anywhere."""
 
@@ -284,11 +252,6 @@ def test_a_deferred_node_runs_last() -> None:
         builder.add_edge("authorize", "log")
         builder.add_edge("log", "respond")
         assert broken(builder.compile()) == expected
-
-
-def stay(state: State) -> dict[str, Any]:
-    """Do nothing."""
-    return {}
 
 
 def test_a_person_who_is_asked_about_other_tools_has_not_agreed() -> None:
