@@ -26,6 +26,8 @@ from markgraph.nodes.rewrite import rewrite
 from markgraph.nodes.validate import Validate
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller
+from markgraph.security.limits import Limits
+from markgraph.security.runs import limited
 from markgraph.state import AgentState, Answer, Question
 
 AgentGraph = CompiledStateGraph[AgentState, Caller, Question, Answer]
@@ -42,6 +44,7 @@ def build(
     validate: Callable[..., Validate] = Validate,
     quote: Callable[..., Quote] = Quote,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
+    limits: Limits | None = None,
 ) -> AgentGraph:
     """Return the compiled graph. Without a checkpointer a run that needs approval cannot be resumed."""
     ask = generate(model=model, tools=tools)
@@ -50,7 +53,7 @@ def build(
     add(graph, "rewrite", rewrite)
     add(graph, "generate", ask, index)
     add(graph, "approve", Approve(tools), index)
-    add(graph, "call_tools", CallTools(tools), index)
+    add(graph, "call_tools", CallTools(tools, limits.tool_calls if limits else None), index)
     add(graph, "validate", validate(embedder=embedder), index)
     add(graph, "quote", quote(), index)
     add(graph, "respond", respond, index)
@@ -69,7 +72,7 @@ def build(
     graph.add_edge("quote", "respond")
     graph.add_edge("respond", END)
     graph.add_edge("refuse", END)
-    return graph.compile(checkpointer=checkpointer, name="agent")
+    return limited(graph.compile(checkpointer=checkpointer, name="agent"), limits)
 
 
 def after_validate(state: AgentState) -> str:

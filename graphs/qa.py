@@ -33,6 +33,8 @@ from markgraph.nodes.validate import Validate
 from markgraph.retrieval.search import Refine
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller
+from markgraph.security.limits import Limits
+from markgraph.security.runs import limited
 from markgraph.state import Answer, QAState, Question
 
 QAGraph = CompiledStateGraph[QAState, Caller, Question, Answer]
@@ -56,6 +58,7 @@ def build(
     quote: Callable[..., Quote] = Quote,
     max_attempts: int = 2,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
+    limits: Limits | None = None,
 ) -> QAGraph:
     """Return the compiled graph. `route`, `rerank`, `follow`, `compress` may be None: they are left out."""
     domains = domains or {}
@@ -75,7 +78,7 @@ def build(
     add(graph, "respond", respond, index)
     add(graph, "refuse", refuse, index)
     connect(graph, max_attempts=max_attempts)
-    return graph.compile(checkpointer=checkpointer, name="qa")
+    return limited(graph.compile(checkpointer=checkpointer, name="qa"), limits)
 
 
 def _add_search(

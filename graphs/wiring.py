@@ -13,6 +13,7 @@ from langgraph.runtime import get_runtime
 from markgraph.nodes.authorize import Authorize, check_still_allowed, check_still_readable
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of
+from markgraph.security.runs import run_of
 
 Update = dict[str, Any]
 Node = Callable[..., Update]
@@ -37,6 +38,7 @@ def add(
     The node's own parameters decide what it is given: `state`, and `runtime` or `config` if it asks.
     Every node but `Authorize` first makes sure that the caller is the one whose run this is. One that uses
     what was read from an index, given as `read_from`, makes sure that the caller may still read it, too.
+    Where the run has limits, it keeps to them.
     """
     call = node if isfunction(node) else type(node).__call__
     reads = get_type_hints(call)["state"]
@@ -49,6 +51,8 @@ def wrapped(name: str, node: Node, read_from: Index | None = None) -> Any:
 
     def arguments(state: Any, config: RunnableConfig) -> tuple[Any, ...]:
         runtime = get_runtime(Caller)
+        if run := run_of(config):
+            run.enter(caller_of(runtime))
         if not isinstance(node, Authorize):
             check_still_allowed(state, caller_of(runtime))
         if read_from is not None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from markgraph.retrieval.dense import Embedder
     from markgraph.retrieval.search import Refine
     from markgraph.retrieval.types import Index
+    from markgraph.security.limits import Limits
 
 CONFIG_MODULE = "markgraph.conf"
 Graph = CompiledStateGraph[Any, Any, Any, Any]
@@ -57,6 +58,8 @@ class Services(TypedDict, total=False):
     corpus: "Corpus"
     checkpoint: "BaseCheckpointSaver[Any] | None"
     """Where threads are kept."""
+    limits: "Limits | None"
+    """How much a caller, and one run, may use."""
 
 
 SERVICES = tuple(Services.__annotations__)

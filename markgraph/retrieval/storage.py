@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from markgraph.errors import MarkError, StorageError
+from markgraph.errors import FullDiskError, MarkError, StorageError
 
 PATIENCE = 30
 """Seconds to wait for others that write to the same file."""
@@ -24,7 +24,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise
     except _faults() as error:
         if _is_full(error):
-            raise StorageError(
+            raise FullDiskError(
                 f"The disk that holds {path} is full ({error}). What was stored before is intact: "
                 "free some space and run the same command again; it goes on where it stopped."
             ) from error
