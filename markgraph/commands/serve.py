@@ -26,7 +26,7 @@ def run(config: DictConfig) -> int:
     graph = build_graph(config)
     name = graph.get_name()
     listener = _listen(config.host, config.port)
-    app = create_app({name: graph}, door)
+    app = create_app({name: graph}, door, make(config, "limits"))
     where = f"http://{config.host}:{listener.getsockname()[1]}"
     print(f"MARK serves {where}/{name}/playground/ (Ctrl-C stops it)", file=sys.stderr)  # noqa: T201
     server = uvicorn.Server(uvicorn.Config(app, log_level=config.debug.log_level.lower()))

@@ -67,8 +67,9 @@ class Leases:
         with self._lock:
             living = self._living(key)
             living.pop(lease, None)
+            self._taken[key] = living
             if not living:
-                self._taken.pop(key, None)
+                del self._taken[key]
 
     def _living(self, key: str) -> dict[str, float]:
         now = time.monotonic()

@@ -55,10 +55,14 @@ class RedisCounters:
 
     def hit(self, key: str, limit: int) -> float:
         """Count one use, if there is room for it here and in Redis."""
-        waits = self._ask(lambda: hit(self._redis, key, limit))
-        if waits is None:
+        if waits := self.memory.wait(key, limit):
+            return waits
+        shared = self._ask(lambda: hit(self._redis, key, limit))
+        if shared is None:
             return self.memory.hit(key, self._share(limit))
-        return waits or self.memory.hit(key, limit)
+        if not shared:
+            self.memory.charge(key, 1)
+        return shared
 
     def charge(self, key: str, amount: int) -> None:
         """Count `amount` uses."""
@@ -74,10 +78,15 @@ class RedisCounters:
 
     def take(self, key: str, limit: int, lease: str, seconds: float) -> bool:
         """Take a place here and in Redis, if there is one in both."""
+        if not self.memory.free(key, limit):
+            return False
         got = self._ask(lambda: self._place(key, limit, lease, seconds))
         if got is None:
             return self.memory.take(key, self._share(limit), lease, seconds)
-        return bool(got) and self.memory.take(key, limit, lease, seconds)
+        if got and not self.memory.take(key, limit, lease, seconds):
+            self.give_back(key, lease)
+            return False
+        return bool(got)
 
     def free(self, key: str, limit: int) -> bool:
         """Tell whether a place is free."""

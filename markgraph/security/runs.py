@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -39,6 +39,7 @@ class Run(BaseCallbackHandler):
         """Start the clock."""
         self.limits = limits
         self._ends = None if limits.wall_time is None else time.monotonic() + limits.wall_time
+        self._is_over = False
         self._caller: Caller | None = None
         self._name = uuid4().hex
         self._lock = threading.Lock()
@@ -69,16 +70,22 @@ class Run(BaseCallbackHandler):
                 self.limits.give_back_place(self._caller, self._name)
             self._caller = None
 
+    def stop(self) -> None:
+        """Stop what still goes on, at the next token: nobody waits for it."""
+        self._is_over = True
+
     def seconds_left(self) -> float | None:
         """Return how long the run may go on; None for ever."""
         return None if self._ends is None else self._ends - time.monotonic()
 
     def check_time(self) -> None:
-        """Stop a run that has used its time.
+        """Stop a run that has used its time, or that nobody waits for.
 
         Raises:
             LimitError: it has.
         """
+        if self._is_over:
+            raise LimitError("Nobody waits for this run any more.")
         left = self.seconds_left()
         if left is not None and left <= 0:
             raise self.too_long()
@@ -157,13 +164,14 @@ class LimitedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         settings = self._limited(config, run)
         parts: Any = super().stream(input, settings, **kwargs)
         try:
-            with closing(parts):
-                for part in parts:
-                    run.check_time()
-                    yield part
+            for part in parts:
+                run.check_time()
+                yield part
         except GraphRecursionError as error:
             raise _too_many_steps(settings) from error
         finally:
+            run.stop()  # LangGraph waits for the nodes under way
+            parts.close()
             run.leave()
 
     async def astream(  # type: ignore[override]

@@ -9,8 +9,12 @@ from markgraph.errors import (
     ApprovalNeededError,
     DeniedError,
     EmptyIndexError,
+    EngineError,
+    FullDiskError,
+    LimitError,
     MarkError,
     MissingExtraError,
+    OverloadedError,
     StorageError,
     UsageError,
 )
@@ -28,7 +32,11 @@ except ImportError as error:
     ) from error
 
 from markgraph.build import Graph
+from markgraph.retrieval.storage import faults, is_full
 from markgraph.security.doors import LOCAL_NAMES, Door
+from markgraph.security.limits import Limits
+from markgraph.serving.bodies import check_body
+from markgraph.serving.guard import Guard
 from markgraph.serving.runnable import ASKING, Asked, Asking, served
 
 STATUS: Mapping[type[MarkError], int] = {
@@ -36,20 +44,29 @@ STATUS: Mapping[type[MarkError], int] = {
     ApprovalNeededError: 409,
     EmptyIndexError: 409,
     UsageError: 422,
-    StorageError: 507,
+    LimitError: 429,
+    OverloadedError: 503,
+    EngineError: 503,
+    FullDiskError: 507,
+    StorageError: 503,
 }
 """The HTTP status of each error; the first class that fits counts, anything else is a 500."""
+RETRY_AFTER = 5
+"""Seconds after which a client is told to try a 503 again."""
 
 
-def create_app(graphs: Mapping[str, Graph], door: Door) -> FastAPI:
-    """Return an application that serves each graph under its name.
+def create_app(graphs: Mapping[str, Graph], door: Door, limits: Limits | None = None) -> FastAPI:
+    """Return an application that serves each graph under its name, to each caller within `limits`.
 
     Threads: a client that sends `X-Thread-Id` goes on with its own thread of that name, where the
     graph has a checkpointer. No header, no thread: nothing of the request is kept.
     """
     app = FastAPI(title="MARK", version=version("markgraph"), docs_url=None, redoc_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL_NAMES))
+    app.add_middleware(Guard)
     app.add_exception_handler(MarkError, _explain)
+    for kind in faults():
+        app.add_exception_handler(kind, _explain_fault)
     app.add_exception_handler(RequestValidationError, _explain_input)
 
     async def admitted(request: Request) -> None:
@@ -59,6 +76,9 @@ def create_app(graphs: Mapping[str, Graph], door: Door) -> FastAPI:
             caller = door.admit(client, request.headers)
         except DeniedError as error:
             raise HTTPException(403, str(error)) from error
+        if limits:
+            await limits.acheck_request(caller, starts_run=request.method == "POST")
+        await _check_body(request)
         ASKING.set(Asking(caller, request.headers.get("x-thread-id")))
 
     @app.get("/health")
@@ -86,7 +106,28 @@ def create_app(graphs: Mapping[str, Graph], door: Door) -> FastAPI:
 async def _explain(_: Request, error: Exception) -> JSONResponse:
     """Answer with the error's own words."""
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
-    return JSONResponse({"detail": str(error)}, status_code=status)
+    wait = error.retry_after if isinstance(error, LimitError) else RETRY_AFTER
+    headers = {"retry-after": str(wait)} if status in (429, 503) else None
+    return JSONResponse({"detail": str(error)}, status_code=status, headers=headers)
+
+
+async def _explain_fault(request: Request, error: Exception) -> JSONResponse:
+    """Say that a store failed, without its own words: they may name files or hosts."""
+    kind = type(error).__name__
+    if is_full(error):
+        full = FullDiskError(f"The server's disk is full ({kind}). Try again when there is room.")
+        return await _explain(request, full)
+    away = StorageError(f"A store of the server can't be reached ({kind}). Try again in {RETRY_AFTER} s.")
+    return await _explain(request, away)
+
+
+async def _check_body(request: Request) -> None:
+    body = await request.body()
+    try:
+        if body:
+            check_body(body)
+    except ValueError as error:
+        raise HTTPException(422, str(error)) from error
 
 
 async def _explain_input(_: Request, error: Exception) -> JSONResponse:

@@ -9,14 +9,17 @@ from weakref import WeakValueDictionary
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableGenerator
 from langchain_core.runnables.base import RunnableBinding
+from langchain_core.runnables.config import get_config_list
 from langchain_core.runnables.schema import StreamEvent
 from langchain_core.runnables.utils import AddableDict
 from langchain_core.tracers.log_stream import RunLogPatch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, field_validator
 
 from markgraph.build import Graph
 from markgraph.errors import ApprovalNeededError
 from markgraph.security.caller import Caller, thread_key
+from markgraph.security.limits import Limits
+from markgraph.security.runs import LimitedGraph
 from markgraph.state import Answer
 
 _HALF = re.compile("[\ud800-\udfff]")
@@ -55,6 +58,21 @@ class Served(RunnableBinding[Any, Any]):  # type: ignore[no-redef]  # the base h
 
     The nodes' own inputs and outputs hold all of a thread, also what its caller may not be shown any more.
     """
+
+    limits: SkipValidation[Limits | None] = None
+    """What a caller may use."""
+
+    async def abatch(
+        self,
+        inputs: list[Any],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        **kwargs: Any,
+    ) -> list[Any]:
+        """Answer all, no more at once than the caller may have runs."""
+        configs = get_config_list(config, len(inputs))
+        if self.limits and (runs := self.limits.rates(ASKING.get().caller).runs):
+            configs = [{**one, "max_concurrency": runs} for one in configs]
+        return await super().abatch(inputs, configs, **kwargs)
 
     async def astream_events(  # type: ignore[override]
         self,
@@ -111,7 +129,8 @@ def served(graph: Graph) -> Runnable[Any, Any]:
 
     # LangChain's annotation leaves out that a config is handed in to who asks for one.
     generator: Any = RunnableGenerator[Any, Any](answer, aanswer, name=graph.get_name())  # type: ignore[arg-type]
-    return Served(bound=generator, custom_output_type=Answer)
+    limits = graph.limits if isinstance(graph, LimitedGraph) else None
+    return Served(bound=generator, custom_output_type=Answer, limits=limits)
 
 
 _TURNS: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
