@@ -75,7 +75,10 @@ class RedisServer:
     def start(self) -> None:
         """Start it, empty."""
         options = {"port": self.port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "dir": "/tmp"}
-        command = ["redis-server", *(word for key, value in options.items() for word in (f"--{key}", str(value)))]
+        command = [
+            "redis-server",
+            *(word for key, value in options.items() for word in (f"--{key}", str(value))),
+        ]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _wait_for_port(self.port)
 

@@ -127,7 +127,9 @@ class Run(BaseCallbackHandler):
 
 
 def _usage(response: LLMResult) -> int:
-    said = [part.message for parts in response.generations for part in parts if isinstance(part, ChatGeneration)]
+    said = [
+        part.message for parts in response.generations for part in parts if isinstance(part, ChatGeneration)
+    ]
     usages = [message.usage_metadata for message in said if isinstance(message, AIMessage)]
     return sum(usage["total_tokens"] for usage in usages if usage)
 

@@ -32,7 +32,6 @@ except ImportError as error:
     ) from error
 
 from markgraph.build import Graph
-from markgraph.retrieval.storage import faults, is_full
 from markgraph.security.doors import LOCAL_NAMES, Door
 from markgraph.security.limits import Limits
 from markgraph.serving.bodies import check_body
@@ -65,8 +64,6 @@ def create_app(graphs: Mapping[str, Graph], door: Door, limits: Limits | None = 
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL_NAMES))
     app.add_middleware(Guard)
     app.add_exception_handler(MarkError, _explain)
-    for kind in faults():
-        app.add_exception_handler(kind, _explain_fault)
     app.add_exception_handler(RequestValidationError, _explain_input)
 
     async def admitted(request: Request) -> None:
@@ -79,7 +76,8 @@ def create_app(graphs: Mapping[str, Graph], door: Door, limits: Limits | None = 
         if limits:
             await limits.acheck_request(caller, starts_run=request.method == "POST")
         await _check_body(request)
-        ASKING.set(Asking(caller, request.headers.get("x-thread-id")))
+        runs = limits.rates(caller).runs if limits else None
+        ASKING.set(Asking(caller, request.headers.get("x-thread-id"), runs))
 
     @app.get("/health")
     def health() -> dict[str, Any]:
@@ -109,16 +107,6 @@ async def _explain(_: Request, error: Exception) -> JSONResponse:
     wait = error.retry_after if isinstance(error, LimitError) else RETRY_AFTER
     headers = {"retry-after": str(wait)} if status in (429, 503) else None
     return JSONResponse({"detail": str(error)}, status_code=status, headers=headers)
-
-
-async def _explain_fault(request: Request, error: Exception) -> JSONResponse:
-    """Say that a store failed, without its own words: they may name files or hosts."""
-    kind = type(error).__name__
-    if is_full(error):
-        full = FullDiskError(f"The server's disk is full ({kind}). Try again when there is room.")
-        return await _explain(request, full)
-    away = StorageError(f"A store of the server can't be reached ({kind}). Try again in {RETRY_AFTER} s.")
-    return await _explain(request, away)
 
 
 async def _check_body(request: Request) -> None:

@@ -34,7 +34,9 @@ def _check(value: Any) -> None:
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         if any(isinstance(part, str) and _HALF.search(part) for part in level):
-            raise ValueError("The body holds half of a character (\\ud800 to \\udfff without its other half).")
+            raise ValueError(
+                "The body holds half of a character (\\ud800 to \\udfff without its other half)."
+            )
         level = [inner for part in level for inner in _within(part)]
         if not level:
             return

@@ -126,7 +126,7 @@ def test_a_redis_that_forgot_the_scripts_is_told_them_again(redis: RedisServer) 
 
 @contextmanager
 def stalling_proxy(target: int) -> Iterator[tuple[int, threading.Event]]:
-    """Listen on loopback and pass everything on to `target`, until the event is set: then nothing any more."""
+    """Pass everything on to `target`, until the event is set: then nothing any more."""
     stalls = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
     opened = [listener]
