@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+from pydantic import ValidationError
+
 from markgraph.errors import (
     ApprovalNeededError,
     DeniedError,
@@ -65,6 +67,7 @@ def create_app(graphs: Mapping[str, Graph], door: Door, limits: Limits | None = 
     app.add_middleware(Guard)
     app.add_exception_handler(MarkError, _explain)
     app.add_exception_handler(RequestValidationError, _explain_input)
+    app.add_exception_handler(ValidationError, _explain_input)  # LangServe's own, of a batch
 
     async def admitted(request: Request) -> None:
         """Let a request in as its caller's; this dependency stands before every route of a graph."""
@@ -95,7 +98,7 @@ def create_app(graphs: Mapping[str, Graph], door: Door, limits: Limits | None = 
                 input_type=Asked,
                 config_keys=(),
                 dependencies=[Depends(admitted)],
-                disabled_endpoints=["feedback", "public_trace_link"],
+                disabled_endpoints=["feedback", "public_trace_link", "token_feedback", "config_hashes"],
             )
     app.router.on_startup.clear()  # LangServe's banner
     return app
@@ -115,14 +118,16 @@ async def _check_body(request: Request) -> None:
         if body:
             check_body(body)
     except ValueError as error:
-        raise HTTPException(422, str(error)) from error
+        raise RequestValidationError([str(error)]) from error
 
 
 async def _explain_input(_: Request, error: Exception) -> JSONResponse:
     """Say what is wrong with a body, without sending it back: it may hold what JSON can't."""
-    problems = error.errors() if isinstance(error, RequestValidationError) else []
+    problems = error.errors() if isinstance(error, RequestValidationError | ValidationError) else []
     detail = [
-        {"loc": problem["loc"], "msg": problem["msg"]} if isinstance(problem, dict) else str(problem)
+        {"loc": problem["loc"], "msg": problem["msg"], "type": problem["type"]}
+        if isinstance(problem, dict)
+        else {"loc": ["body"], "msg": str(problem), "type": "value_error"}
         for problem in problems
     ]
     return JSONResponse({"detail": detail}, status_code=422)

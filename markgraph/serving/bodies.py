@@ -24,9 +24,22 @@ def check_body(body: bytes) -> None:
     except ValueError as error:
         raise ValueError(f"The body is no JSON: {_ascii(str(error))}.") from error
     _check(value)
-    inputs = value.get("inputs") if isinstance(value, dict) else None
-    if isinstance(inputs, list) and len(inputs) > MAX_BATCH:
+    if isinstance(value, dict):
+        _check_fields(value)
+
+
+def _check_fields(body: dict[str, Any]) -> None:
+    """Refuse what LangServe's endpoints would fail over."""
+    inputs, config = body.get("inputs", []), body.get("config", {})
+    configs = config if isinstance(config, list) else [config]
+    if not isinstance(inputs, list):
+        raise ValueError("inputs is a list of questions.")
+    if len(inputs) > MAX_BATCH:
         raise ValueError(f"A batch of {len(inputs)} is too long. Allowed: {MAX_BATCH}.")
+    if isinstance(config, list) and len(config) != len(inputs):
+        raise ValueError(f"There are {len(config)} configs for {len(inputs)} inputs.")
+    if not all(isinstance(one, dict) for one in configs):
+        raise ValueError("config is an object; in a batch it may be a list of objects.")
 
 
 def _check(value: Any) -> None:
