@@ -53,7 +53,7 @@ class CallTools:
         called = sum(isinstance(earlier, ToolMessage) for earlier in state["messages"])
         room = len(calls) if self.max_calls is None else max(0, self.max_calls - called)
         refusals = [(DECLINED, id_) for id_ in state["declined"]]
-        refusals += [(TOO_MANY.format(self.max_calls), call["id"]) for call in calls[room:]]
+        refusals += [(TOO_MANY.format(self.max_calls), str(call["id"])) for call in calls[room:]]
         return (
             {"messages": [message.model_copy(update={"tool_calls": calls[:room]})]},
             [ToolMessage(why, tool_call_id=id_, status="error") for why, id_ in refusals],

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar, cast
 from uuid import UUID, uuid4
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -20,6 +20,7 @@ from markgraph.errors import LimitError
 from markgraph.security.caller import Caller
 from markgraph.security.limits import Limits
 
+Compiled = TypeVar("Compiled", bound=CompiledStateGraph[Any, Any, Any, Any])
 RUN = "__markgraph_run"
 """Where a run's nodes find it in `configurable`; two underscores keep it out of checkpoints."""
 _CHARACTERS = 4
@@ -109,7 +110,7 @@ class Run(BaseCallbackHandler):
         self.check_time()
         self._calls[run_id] = sum(len(m.text) for prompt in messages for m in prompt) // _CHARACTERS
 
-    def on_llm_new_token(self, token: str, *, run_id: UUID, **kwargs: Any) -> None:  # noqa: ARG002
+    def on_llm_new_token(self, token: Any, *, run_id: UUID, **kwargs: Any) -> None:  # noqa: ARG002
         """Count a token; stop the call when the run's time is up."""
         self.check_time()
         self._calls[run_id] = self._calls.get(run_id, 0) + 1
@@ -152,7 +153,7 @@ class LimitedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         super().__init__(**kwargs)
         self.limits = limits
 
-    def stream(  # type: ignore[override]  # the base class lists its options one by one
+    def stream(
         self,
         input: Any,  # noqa: A002 -- the base class's name
         config: RunnableConfig | None = None,
@@ -176,7 +177,7 @@ class LimitedGraph(CompiledStateGraph[Any, Any, Any, Any]):
             parts.close()
             run.leave()
 
-    async def astream(  # type: ignore[override]
+    async def astream(
         self,
         input: Any,  # noqa: A002 -- the base class's name
         config: RunnableConfig | None = None,
@@ -207,9 +208,9 @@ class LimitedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         return with_run
 
 
-def limited(graph: CompiledStateGraph[Any, Any, Any, Any], limits: Limits | None) -> Any:
+def limited(graph: Compiled, limits: Limits | None) -> Compiled:
     """Return `graph` with `limits` on its runs; as it is where there are none."""
-    return LimitedGraph(limits=limits, **vars(graph)) if limits else graph
+    return cast("Compiled", LimitedGraph(limits=limits, **vars(graph))) if limits else graph
 
 
 async def _timed(parts: AsyncIterator[Any], run: Run) -> AsyncIterator[Any]:

@@ -98,7 +98,7 @@ def create_app(graphs: Mapping[str, Graph], door: Door, limits: Limits | None = 
                 input_type=Asked,
                 config_keys=(),
                 dependencies=[Depends(admitted)],
-                disabled_endpoints=["feedback", "public_trace_link", "token_feedback", "config_hashes"],
+                disabled_endpoints=["feedback", "public_trace_link", "config_hashes"],
             )
     app.router.on_startup.clear()  # LangServe's banner
     return app

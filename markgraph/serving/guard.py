@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,14 +86,13 @@ class _Exchange:
             await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
             if self._gone.is_set() and not self._is_answered:
                 work.cancel()
-            with suppress(asyncio.CancelledError):
-                await work
-        except Exception:
-            if not self._gone.is_set():
-                raise
+            await asyncio.wait({work})
         finally:
             work.cancel()
             watch.cancel()
+        error = None if work.cancelled() else work.exception()
+        if error is not None and not self._gone.is_set():
+            raise error
 
     async def receive(self) -> Message:
         """Give the body, then wait until the client is gone."""

@@ -1,6 +1,7 @@
 """Every operation of the OpenAPI description, asked by schemathesis with what nobody would send on purpose.
 
-Schemathesis has an environment of its own, `make fuzz`: it needs a newer jsonschema-rs than langgraph-api allows.
+Schemathesis has an environment of its own, `make fuzz`: it needs a newer jsonschema-rs than langgraph-api
+allows.
 MARKGRAPH_FUZZ_EXAMPLES says how many requests it makes up for an operation.
 """
 
