@@ -34,6 +34,7 @@ except ImportError as error:
     ) from error
 
 from markgraph.build import Graph
+from markgraph.security.caller import Caller
 from markgraph.security.doors import LOCAL_NAMES, Door
 from markgraph.security.limits import Limits
 from markgraph.serving.bodies import check_body
@@ -76,17 +77,9 @@ def create_app(graphs: Mapping[str, Graph], door: Door, limits: Limits | None = 
             caller = door.admit(client, request.headers)
         except DeniedError as error:
             raise HTTPException(403, str(error)) from error
-        if limits:
-            await limits.acheck_request(caller, starts_run=request.method == "POST")
-        await _check_body(request)
-        runs = limits.rates(caller).runs if limits else None
-        ASKING.set(Asking(caller, request.headers.get("x-thread-id"), runs))
+        ASKING.set(await _asking(request, caller, limits))
 
-    @app.get("/health")
-    def health() -> dict[str, Any]:
-        """Say that the server is up, and what it serves."""
-        return {"status": "ok", "version": version("markgraph"), "graphs": sorted(graphs)}
-
+    _add_own_routes(app, graphs)
     for name, graph in graphs.items():
         with warnings.catch_warnings():
             # LangServe reads attributes that pydantic and LangGraph have renamed since.
@@ -104,21 +97,40 @@ def create_app(graphs: Mapping[str, Graph], door: Door, limits: Limits | None = 
     return app
 
 
-async def _explain(_: Request, error: Exception) -> JSONResponse:
-    """Answer with the error's own words."""
-    status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
-    wait = error.retry_after if isinstance(error, LimitError) else RETRY_AFTER
-    headers = {"retry-after": str(wait)} if status in (429, 503) else None
-    return JSONResponse({"detail": str(error)}, status_code=status, headers=headers)
+def _add_own_routes(app: FastAPI, graphs: Mapping[str, Graph]) -> None:
+    """Add the routes that are not a graph's."""
+
+    @app.get("/health")
+    def health() -> dict[str, Any]:
+        """Say that the server is up, and what it serves."""
+        return {"status": "ok", "version": version("markgraph"), "graphs": sorted(graphs)}
 
 
-async def _check_body(request: Request) -> None:
+async def _asking(request: Request, caller: Caller, limits: Limits | None) -> Asking:
+    """Return who asks and in which thread, once the request is counted and its body is known to be sound.
+
+    Raises:
+        LimitError: the caller has used their share.
+        RequestValidationError: the body is not what anything behind could read.
+    """
+    if limits:
+        await limits.acheck_request(caller, starts_run=request.method == "POST")
     body = await request.body()
     try:
         if body:
             check_body(body)
     except ValueError as error:
         raise RequestValidationError([str(error)]) from error
+    runs = limits.rates(caller).runs if limits else None
+    return Asking(caller, request.headers.get("x-thread-id"), runs)
+
+
+async def _explain(_: Request, error: Exception) -> JSONResponse:
+    """Answer with the error's own words."""
+    status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+    wait = error.retry_after if isinstance(error, LimitError) else RETRY_AFTER
+    headers = {"retry-after": str(wait)} if status in (429, 503) else None
+    return JSONResponse({"detail": str(error)}, status_code=status, headers=headers)
 
 
 async def _explain_input(_: Request, error: Exception) -> JSONResponse:
