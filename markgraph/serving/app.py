@@ -38,6 +38,7 @@ from markgraph.security.caller import Caller
 from markgraph.security.doors import LOCAL_NAMES, Door
 from markgraph.security.limits import Limits
 from markgraph.serving.bodies import check_body
+from markgraph.serving.first_event import FirstEvent
 from markgraph.serving.guard import Guard
 from markgraph.serving.runnable import ASKING, Asked, Asking, served
 
@@ -65,6 +66,7 @@ def create_app(graphs: Mapping[str, Graph], door: Door, limits: Limits | None = 
     """
     app = FastAPI(title="MARK", version=version("markgraph"), docs_url=None, redoc_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL_NAMES))
+    app.add_middleware(FirstEvent, explain=_answer_to)
     app.add_middleware(Guard)
     app.add_exception_handler(MarkError, _explain)
     app.add_exception_handler(RequestValidationError, _explain_input)
@@ -127,6 +129,10 @@ async def _asking(request: Request, caller: Caller, limits: Limits | None) -> As
 
 async def _explain(_: Request, error: Exception) -> JSONResponse:
     """Answer with the error's own words."""
+    return _answer_to(error)
+
+
+def _answer_to(error: Exception) -> JSONResponse:
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
     wait = error.retry_after if isinstance(error, LimitError) else RETRY_AFTER
     headers = {"retry-after": str(wait)} if status in (429, 503) else None

@@ -38,5 +38,5 @@ async def count_request(limits: Limits | None, caller: Caller, scope: Mapping[st
         await limits.acheck_request(caller, starts_run=starts_run)
     except LimitError as error:
         headers = {"Retry-After": str(error.retry_after)}
-        # Not LangGraph's own exception: in authentication the server makes a 500 of it unless it is 401 or 403.
+        # Not LangGraph's own exception: in authentication the server makes a 500 of any but 401 and 403.
         raise HTTPException(429, str(error), headers) from error

@@ -212,10 +212,11 @@ def test_a_store_that_is_away_is_503_and_a_full_disk_507(
     serve: Any, fault: Callable[[], None], status: int
 ) -> None:
     with serve(index=AwayIndex(fault)) as client:
-        answer = client.post("/qa/invoke", json=BODY)
-    assert answer.status_code == status
-    assert answer.headers.get("retry-after") == ("5" if status == 503 else None)
-    assert "127.0.0.1" not in answer.text
+        for path in ("invoke", "stream"):
+            answer = client.post(f"/qa/{path}", json=BODY)
+            assert (path, answer.status_code) == (path, status), answer.text
+            assert answer.headers.get("retry-after") == ("5" if status == 503 else None)
+            assert "127.0.0.1" not in answer.text
 
 
 def test_threads_on_a_full_disk_are_507_and_go_on_when_there_is_room(serve: Any, tmp_path: Path) -> None:
