@@ -54,6 +54,8 @@ STATUS: Mapping[type[MarkError], int] = {
     StorageError: 503,
 }
 """The HTTP status of each error; the first class that fits counts, anything else is a 500."""
+CLOSED: Any = ["feedback", "public_trace_link", "token_feedback", "config_hashes"]
+"""Endpoints of LangServe that nobody needs; its annotation knows only some of the names that it takes."""
 RETRY_AFTER = 5
 """Seconds after which a client is told to try a 503 again."""
 
@@ -93,7 +95,7 @@ def create_app(graphs: Mapping[str, Graph], door: Door, limits: Limits | None = 
                 input_type=Asked,
                 config_keys=(),
                 dependencies=[Depends(admitted)],
-                disabled_endpoints=["feedback", "public_trace_link", "config_hashes"],
+                disabled_endpoints=CLOSED,
             )
     app.router.on_startup.clear()  # LangServe's banner
     return app
