@@ -45,7 +45,7 @@ class Run(BaseCallbackHandler):
         self._name = uuid4().hex
         self._lock = threading.Lock()
         self._calls: dict[UUID, int] = {}
-        self._spent = 0
+        self._spent: list[int] = []
 
     def enter(self, caller: Caller) -> None:
         """Let the run begin, or begin again after it waited for a person; every node asks this first.
@@ -65,7 +65,7 @@ class Run(BaseCallbackHandler):
         """Give the place back, and charge what calls have used that did not come to their end."""
         with self._lock:
             if self._caller is not None:
-                self._spent += sum(self._calls.values())
+                self._spent.extend(self._calls.values())
                 self._calls.clear()
                 self._charge()
                 self.limits.give_back_place(self._caller, self._name)
@@ -118,12 +118,14 @@ class Run(BaseCallbackHandler):
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:  # noqa: ARG002
         """Take note of what the model says that the call has used, or else of what was counted."""
         counted = self._calls.pop(run_id, 0)
-        self._spent += _usage(response) or counted
+        self._spent.append(_usage(response) or counted)
 
     def _charge(self) -> None:
         """Charge what was spent; between nodes, since a callback may hold an event loop up."""
-        spent, self._spent = self._spent, 0
-        if spent and self._caller is not None:
+        spent = 0
+        while self._spent:  # other calls may end at this moment
+            spent += self._spent.pop()
+        if self._caller is not None:
             self.limits.charge_tokens(self._caller, spent)
 
 

@@ -60,7 +60,8 @@ class _Held:
 
 
 def _is_event_stream(head: Message) -> bool:
-    return dict(head["headers"]).get(b"content-type", b"").startswith(b"text/event-stream")
+    kind: bytes = dict(head["headers"]).get(b"content-type", b"")
+    return kind.startswith(b"text/event-stream")
 
 
 def _says_nothing(message: Message) -> bool:

@@ -12,6 +12,7 @@ import pytest
 
 from markgraph.errors import ConfigError
 from markgraph.security.redis_counters import RedisCounters
+from tests.security.test_limits import in_one_window
 from tests.servers import RedisServer, redis_server
 
 UNHURRIED = 5.0
@@ -34,6 +35,7 @@ def passed(one: RedisCounters, key: str, limit: int, tries: int = 20) -> int:
 
 
 def test_servers_count_together(redis: RedisServer) -> None:
+    in_one_window()
     one, other = counters(redis), counters(redis)
     assert passed(one, "k", 10, 6) == 6
     assert passed(other, "k", 10) == 4
@@ -66,6 +68,7 @@ def test_nobody_else_can_give_a_place_back(redis: RedisServer) -> None:
 
 
 def test_without_redis_each_server_allows_its_share(redis: RedisServer) -> None:
+    in_one_window()
     one, other = counters(redis), counters(redis)
     redis.stop()
     assert passed(one, "k", 10) == 5
@@ -81,6 +84,7 @@ def test_without_redis_each_server_allows_its_share(redis: RedisServer) -> None:
 
 
 def test_what_was_used_before_redis_went_is_not_given_again(redis: RedisServer) -> None:
+    in_one_window()
     one = counters(redis)
     assert passed(one, "k", 10, 7) == 7
     redis.stop()
@@ -88,6 +92,7 @@ def test_what_was_used_before_redis_went_is_not_given_again(redis: RedisServer) 
 
 
 def test_what_was_used_while_redis_was_away_is_not_given_again(redis: RedisServer) -> None:
+    in_one_window()
     one = counters(redis, away=0.05)
     redis.stop()
     assert passed(one, "k", 10) == 5

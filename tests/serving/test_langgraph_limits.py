@@ -10,6 +10,7 @@ from markgraph.security.caller import Caller
 from markgraph.security.counters import MemoryCounters
 from markgraph.security.limits import Limits
 from markgraph.serving.langgraph_limits import count_request, limits_of_server
+from tests.security.test_limits import in_one_window
 
 RUN: Any = {"method": "POST", "path": "/threads/1/runs/stream"}
 SEARCH: Any = {"method": "POST", "path": "/threads/search"}
@@ -17,6 +18,7 @@ ANNA = Caller("anna", ("reader",))
 
 
 def test_too_many_requests_are_429_with_retry_after() -> None:
+    in_one_window()
     limits = Limits(MemoryCounters(), requests=1)
     asyncio.run(count_request(limits, ANNA, SEARCH))
     with pytest.raises(HTTPException) as caught:

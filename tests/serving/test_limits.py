@@ -28,7 +28,7 @@ from markgraph.security.limits import Limits
 from markgraph.security.redis_counters import RedisCounters
 from markgraph.serving.app import create_app
 from tests.retrieval.index_suite import chunk
-from tests.security.test_limits import NO_LIMIT
+from tests.security.test_limits import NO_LIMIT, in_one_window
 from tests.servers import redis_server
 from tests.serving.running import running
 
@@ -83,6 +83,7 @@ def until(true: Callable[[], bool], seconds: float = 10) -> None:
 
 
 def test_too_many_requests_get_429_that_says_when(serve: Any) -> None:
+    in_one_window()
     with serve(limits={"requests": 3}) as client:
         answers = [client.get("/qa/input_schema") for _ in range(4)]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
@@ -90,6 +91,20 @@ def test_too_many_requests_get_429_that_says_when(serve: Any) -> None:
         assert 1 <= int(answers[3].headers["retry-after"]) <= 120
         assert client.get("/qa/input_schema", headers={"x-name": "ben"}).status_code == 200
         assert client.get("/health").status_code == 200
+
+
+def test_of_many_requests_at_once_as_many_as_allowed_are_answered_and_the_others_get_429(serve: Any) -> None:
+    in_one_window(20)
+    with serve(limits={"requests": 40}) as client:
+
+        async def ask_all() -> list[int]:
+            async with httpx.AsyncClient(base_url=client.base_url, timeout=60, trust_env=False) as many:
+                runs = (many.post("/qa/invoke", json=BODY) for _ in range(100))
+                return [answer.status_code for answer in await asyncio.gather(*runs)]
+
+        codes = asyncio.run(ask_all())
+    assert codes.count(200) == 40
+    assert codes.count(429) == 60
 
 
 @pytest.mark.parametrize("path", ["invoke", "stream", "stream_events", "batch"])
@@ -164,6 +179,7 @@ def test_a_client_that_goes_away_stops_the_model_within_a_second(serve: Any, pat
 
 
 def test_redis_that_stops_is_never_a_500_and_limits_stay(serve: Any) -> None:
+    in_one_window(15)
     with redis_server() as redis:
         counters = RedisCounters(redis.url, workers=2, away=0.2)
         with serve(counters=counters, limits={"requests": 20, "runs": 4}) as client:
