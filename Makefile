@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 QUESTION ?= Within how many hours must a personal data breach be notified to the supervisory authority?
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types audit serve studio browser ocr clean
+.PHONY: help setup demo test lint types audit serve studio browser ocr redis fuzz clean
 
 help:  ## List the targets.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -45,8 +45,18 @@ browser:  ## Install a Chromium for the browser tests (Debian, needs root).
 ocr:  ## Install tesseract, which reads scans (Debian, needs root).
 	command -v tesseract || (apt-get update && apt-get install -y --no-install-recommends tesseract-ocr tesseract-ocr-eng tesseract-ocr-osd)
 
+redis:  ## Install a Redis for the tests of limits (Debian, needs root).
+	command -v redis-server || (apt-get update && apt-get install -y --no-install-recommends redis-server)
+
+fuzz: .fuzz/bin/schemathesis  ## Make .fuzz with schemathesis, which can't share an environment with langgraph-api.
+
 clean:  ## Remove what the other targets made here.
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .fuzz build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.fuzz/bin/schemathesis: tests/serving/fuzz-requirements.txt
+	$(PYTHON) -m venv .fuzz
+	.fuzz/bin/python -m pip install --quiet -r $<
+	touch $@
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

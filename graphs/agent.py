@@ -28,7 +28,9 @@ from markgraph.nodes.validate import Validate
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller
 from markgraph.security.guard import Guard
+from markgraph.security.limits import Limits
 from markgraph.security.policy import Policy
+from markgraph.security.runs import limited
 from markgraph.state import AgentState, Answer, Question
 
 AgentGraph = CompiledStateGraph[AgentState, Caller, Question, Answer]
@@ -48,6 +50,7 @@ def build(
     policy: Policy,
     audit: Audit | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
+    limits: Limits | None = None,
 ) -> AgentGraph:
     """Return the compiled graph. Without a checkpointer a run that needs approval cannot be resumed.
 
@@ -62,13 +65,13 @@ def build(
     wiring.add("generate", ask, index)
     if approve:
         wiring.add("approve", approve(tools=tools), index)
-    wiring.add("call_tools", CallTools(tools), index)
+    wiring.add("call_tools", CallTools(tools, limits.tool_calls if limits else None), index)
     wiring.add("validate", validate(embedder=embedder), index)
     wiring.add("quote", quote(), index)
     wiring.add("respond", respond, index, ends=True)
     wiring.add("refuse", refuse, index, ends=True)
     connect(graph, ask.may_go_on)
-    return graph.compile(checkpointer=checkpointer, name="agent")
+    return limited(graph.compile(checkpointer=checkpointer, name="agent"), limits)
 
 
 def connect(

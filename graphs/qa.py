@@ -35,7 +35,9 @@ from markgraph.retrieval.search import Refine
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller
 from markgraph.security.guard import Guard
+from markgraph.security.limits import Limits
 from markgraph.security.policy import Policy
+from markgraph.security.runs import limited
 from markgraph.state import Answer, QAState, Question
 
 QAGraph = CompiledStateGraph[QAState, Caller, Question, Answer]
@@ -61,6 +63,7 @@ def build(
     policy: Policy,
     audit: Audit | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
+    limits: Limits | None = None,
 ) -> QAGraph:
     """Return the compiled graph. `route`, `rerank`, `follow`, `compress` may be None: they are left out."""
     graph = StateGraph(QAState, Caller, input_schema=Question, output_schema=Answer)
@@ -80,7 +83,7 @@ def build(
     wiring.add("respond", respond, index, ends=True)
     wiring.add("refuse", refuse, index, ends=True)
     connect(graph, max_attempts=max_attempts)
-    return graph.compile(checkpointer=checkpointer, name="qa")
+    return limited(graph.compile(checkpointer=checkpointer, name="qa"), limits)
 
 
 def _add_search(

@@ -19,6 +19,7 @@ from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of
 from markgraph.security.guard import Guard
 from markgraph.security.policy import Need
+from markgraph.security.runs import run_of
 from markgraph.verification.wrapped import wraps
 
 Update = dict[str, Any]
@@ -59,7 +60,8 @@ class Wiring:
         The node's own parameters decide what it is given: `state`, and `runtime` or `config` if it asks.
         Every node but `Authorize` first makes sure that the caller is the one whose run this is. One that
         uses what was read from an index, given as `read_from`, makes sure that the caller may still read
-        it, too. What a node `ends` is given out only when the audit log has it.
+        it, too. What a node `ends` is given out only when the audit log has it. Where the run has limits, it
+        keeps to them.
         """
         call = node if isfunction(node) else type(node).__call__
         reads = get_type_hints(call)["state"]
@@ -70,6 +72,8 @@ class Wiring:
         asks = signature(node).parameters
 
         def arguments(state: Any, config: RunnableConfig, journal: Journal) -> tuple[Any, ...]:
+            if limited := run_of(config):
+                limited.enter(journal.caller)
             _check(node, state, read_from, journal)
             given = {"runtime": get_runtime(Caller), "config": config}
             return (state, *(given[name] for name in asks if name in given))

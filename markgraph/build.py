@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from markgraph.retrieval.search import Refine
     from markgraph.retrieval.types import Index
     from markgraph.security.doors import Door
+    from markgraph.security.limits import Limits
     from markgraph.security.policy import Policy
 
 CONFIG_MODULE = "markgraph.conf"
@@ -64,6 +65,8 @@ class Services(TypedDict, total=False):
     """What callers may do."""
     audit: "Audit | None"
     """Where it is taken down who did what."""
+    limits: "Limits | None"
+    """How much a caller, and one run, may use."""
 
 
 SERVICES = tuple(Services.__annotations__)

@@ -4,6 +4,8 @@ Every error says what was wrong, what was got, what is allowed, and what to do.
 `exit_code` is what the command line ends with.
 """
 
+import math
+
 
 class MarkError(Exception):
     """Base of every error that MARK raises on purpose."""
@@ -75,6 +77,10 @@ class StorageError(MarkError):
     """Something could not be written or read back: a full disk, a damaged or mismatched index."""
 
 
+class FullDiskError(StorageError):
+    """Something could not be written because there is no room for it."""
+
+
 class OtherEmbedderError(StorageError):
     """An index holds the vectors of another embedder than the config names: they don't compare."""
 
@@ -83,6 +89,15 @@ class OtherEmbedderError(StorageError):
 
 class OverloadedError(MarkError):
     """More is asked at once than this machine keeps waiting: the same request will do later."""
+
+
+class LimitError(MarkError):
+    """A caller has used as much as they may for now."""
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        """Keep after how many seconds, at least, the same request may do."""
+        super().__init__(message)
+        self.retry_after = max(1, math.ceil(retry_after))
 
 
 class EngineError(MarkError):

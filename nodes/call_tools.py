@@ -16,16 +16,22 @@ from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Resource, calling
 from markgraph.state import AgentState, Passage
 
+DECLINED = "Declined: a person did not allow this call."
+TOO_MANY = "Not run: {} calls are the most in one turn. Answer with what you have."
+
 
 @does(Effect.RUNS_TOOLS)
 @dataclass(frozen=True)
 class CallTools:
     """Runs each tool call of the last message, and keeps what came back as passages to answer from.
 
-    A tool that fails tells the model why. A call that somebody declined is not run.
+    A tool that fails tells the model why. A call that somebody declined is not run, nor one beyond
+    `max_calls`.
     """
 
     tools: Sequence[BaseTool]
+    max_calls: int | None = None
+    """How many tools may be called in a turn."""
 
     def needs(self, state: AgentState) -> list[Need]:
         """Return the permission to call each tool that nobody declined, and to read where one does."""
@@ -37,29 +43,36 @@ class CallTools:
 
     def __call__(self, state: AgentState, config: RunnableConfig) -> dict[str, Any]:
         """Return the tools' messages, and the passages with theirs added."""
-        return self._update(state, self._node.invoke(self._allowed(state), config)["messages"])
+        calls, refusals = self._sorted(state)
+        return self._update(state, self._node.invoke(calls, config)["messages"], refusals)
 
     async def acall(self, state: AgentState, config: RunnableConfig) -> dict[str, Any]:
         """Do the same without holding a thread."""
-        ran = await self._node.ainvoke(self._allowed(state), config)
-        return self._update(state, ran["messages"])
+        calls, refusals = self._sorted(state)
+        ran = await self._node.ainvoke(calls, config)
+        return self._update(state, ran["messages"], refusals)
 
     @cached_property
     def _node(self) -> ToolNode:
         return ToolNode(list(self.tools), handle_tool_errors=_explain)
 
-    def _allowed(self, state: AgentState) -> dict[str, Any]:
-        """Return the pending calls without those that were declined."""
+    def _sorted(self, state: AgentState) -> tuple[dict[str, Any], list[ToolMessage]]:
+        """Return the pending calls that are run, and what the model is told of the others."""
         message = state["messages"][-1]
         declined = set(state["declined"])
         calls = [call for call in message.tool_calls if call["id"] not in declined]  # type: ignore[union-attr]
-        return {"messages": [message.model_copy(update={"tool_calls": calls})]}
+        called = sum(isinstance(earlier, ToolMessage) for earlier in state["messages"])
+        room = len(calls) if self.max_calls is None else max(0, self.max_calls - called)
+        refusals = [(DECLINED, id_) for id_ in state["declined"]]
+        refusals += [(TOO_MANY.format(self.max_calls), str(call["id"])) for call in calls[room:]]
+        return (
+            {"messages": [message.model_copy(update={"tool_calls": calls[:room]})]},
+            [ToolMessage(why, tool_call_id=id_, status="error") for why, id_ in refusals],
+        )
 
-    def _update(self, state: AgentState, ran: list[AnyMessage]) -> dict[str, Any]:
-        refusals = [
-            ToolMessage("Declined: a person did not allow this call.", tool_call_id=id_)
-            for id_ in state["declined"]
-        ]
+    def _update(
+        self, state: AgentState, ran: list[AnyMessage], refusals: list[ToolMessage]
+    ) -> dict[str, Any]:
         found = [
             passage
             for message in ran

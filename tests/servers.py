@@ -64,6 +64,56 @@ def postgres_server() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
+class RedisServer:
+    """A Redis on loopback that keeps nothing, and can be taken away."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, empty."""
+        options = {"port": self.port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "dir": "/tmp"}
+        command = [
+            "redis-server",
+            *(word for key, value in options.items() for word in (f"--{key}", str(value))),
+        ]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _wait_for_port(self.port)
+
+    def stop(self) -> None:
+        """Kill it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(30)
+            self._process = None
+
+
+@contextmanager
+def redis_server() -> Iterator[RedisServer]:
+    """Run Redis."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("needs a Redis: make redis")
+    server = RedisServer()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _wait_for_port(port: int) -> None:
+    begun = time.monotonic()
+    while time.monotonic() - begun < STARTUP:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise TimeoutError(f"nothing listens at {port}")
+
+
 def free_port() -> int:
     """Return a port that nobody listens on."""
     with socket.socket() as probe:

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from omegaconf import DictConfig
 
-from markgraph.build import build_graph, make, make_service
+from markgraph.build import build_graph, make, make_services
 from markgraph.commands.checks import check_choice, check_number
 from markgraph.errors import MissingExtraError, UsageError
 from markgraph.security.checks import refuse_unsafe
@@ -28,10 +28,11 @@ def run(config: DictConfig) -> int:
         raise MissingExtraError("Serving needs uvicorn: pip install 'markgraph[serve]'.") from error
     from markgraph.serving.app import create_app
 
-    graph = require_safe(build_graph(config))
+    policy, limits = make_services(config, "policy", "limits")
+    graph = require_safe(build_graph(config, policy=policy, limits=limits))
     name = graph.get_name()
     listener = _listen(config.host, config.port)
-    app = create_app({name: graph}, door, make_service(config, "policy"))
+    app = create_app({name: graph}, door, policy, limits)
     where = f"http://{config.host}:{listener.getsockname()[1]}"
     print(f"MARK serves {where}/{name}/playground/ (Ctrl-C stops it)", file=sys.stderr)  # noqa: T201
     server = uvicorn.Server(uvicorn.Config(app, log_level=config.debug.log_level.lower()))

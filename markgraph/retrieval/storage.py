@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from markgraph.errors import MarkError, StorageError
+from markgraph.errors import FullDiskError, MarkError, StorageError
 
 PATIENCE = 30
 """Seconds to wait for others that write to the same file."""
@@ -22,19 +22,24 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except MarkError:  # DeniedError is a PermissionError, and so an OSError
         raise
-    except _faults() as error:
-        if _is_full(error):
-            raise StorageError(
+    except faults() as error:
+        if is_full(error):
+            raise FullDiskError(
                 f"The disk that holds {path} is full ({error}). What was stored before is intact: "
                 "free some space and run the same command again; it goes on where it stopped."
             ) from error
         raise StorageError(f"Could not read or write below {path}: {error}.") from error
 
 
-def _faults() -> tuple[type[Exception], ...]:
+def faults() -> tuple[type[Exception], ...]:
     """Return what storage raises. Chroma takes a second to import; where it wasn't, it raises nothing."""
-    chroma = sys.modules.get("chromadb.errors")
-    return (OSError, sqlite3.Error, *((chroma.ChromaError,) if chroma else ()))
+    chroma, psycopg = sys.modules.get("chromadb.errors"), sys.modules.get("psycopg")
+    return (
+        OSError,
+        sqlite3.Error,
+        *((chroma.ChromaError,) if chroma else ()),
+        *((psycopg.Error,) if psycopg else ()),
+    )
 
 
 def open_database(path: Path, layout: int, schema: str) -> sqlite3.Connection:
@@ -101,7 +106,7 @@ def write_whole(file: Path, text: str) -> None:
         os.close(folder)
 
 
-def _is_full(error: Exception) -> bool:
+def is_full(error: Exception) -> bool:
     """Tell a full disk, or a used-up quota, from other faults; SQLite and Chroma say it in words."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -7,12 +7,18 @@ from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlencode
 
+from pydantic import ValidationError
+
 from markgraph.errors import (
     ApprovalNeededError,
     DeniedError,
     EmptyIndexError,
+    EngineError,
+    FullDiskError,
+    LimitError,
     MarkError,
     MissingExtraError,
+    OverloadedError,
     ProviderError,
     StorageError,
     UnauthenticatedError,
@@ -32,13 +38,16 @@ except ImportError as error:
     ) from error
 
 from markgraph.build import Graph
+from markgraph.security.caller import Caller
 from markgraph.security.doors import Door, headers_of
+from markgraph.security.limits import Limits
 from markgraph.security.policy import Policy, Resource
+from markgraph.serving.bodies import check_body
+from markgraph.serving.first_event import FirstEvent
+from markgraph.serving.guard import Guard
 from markgraph.serving.headers import SecurityHeaders
 from markgraph.serving.runnable import ASKING, Asked, Asking, served
 
-CLOSED: Any = ("feedback", "public_trace_link", "token_feedback")
-"""LangServe's routes that nobody needs; its annotation lacks the last."""
 Admission = Callable[[Request], Awaitable[None]]
 UNAUTHENTICATED = 401
 STATUS: Mapping[type[MarkError], int] = {
@@ -47,23 +56,36 @@ STATUS: Mapping[type[MarkError], int] = {
     ApprovalNeededError: 409,
     EmptyIndexError: 409,
     UsageError: 422,
+    LimitError: 429,
+    OverloadedError: 503,
     ProviderError: 503,
-    StorageError: 507,
+    EngineError: 503,
+    FullDiskError: 507,
+    StorageError: 503,
 }
 """The HTTP status of each error; the first class that fits counts, anything else is a 500."""
+CLOSED: Any = ["feedback", "public_trace_link", "token_feedback", "config_hashes"]
+"""Endpoints of LangServe that nobody needs; its annotation knows only some of the names that it takes."""
+RETRY_AFTER = 5
+"""Seconds after which a client is told to try a 503 again."""
 
 
-def create_app(graphs: Mapping[str, Graph], door: Door, policy: Policy) -> FastAPI:
-    """Return an application that serves each graph under its name.
+def create_app(
+    graphs: Mapping[str, Graph], door: Door, policy: Policy, limits: Limits | None = None
+) -> FastAPI:
+    """Return an application that serves each graph under its name, to each caller within `limits`.
 
     Threads: a client that sends `X-Thread-Id` goes on with its own thread of that name, where the
     graph has a checkpointer. No header, no thread: nothing of the request is kept.
     """
     app = FastAPI(title="MARK", version=version("markgraph"), docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(door.hosts))
+    app.add_middleware(FirstEvent, explain=_answer_to)
+    app.add_middleware(Guard)
     app.add_middleware(SecurityHeaders)
     app.add_exception_handler(MarkError, _explain)
     app.add_exception_handler(RequestValidationError, _explain_input)
+    app.add_exception_handler(ValidationError, _explain_input)  # LangServe's own, of a batch
 
     async def admitted(request: Request) -> None:
         """Let a request in as its caller's; this dependency stands before every route but /health.
@@ -75,7 +97,7 @@ def create_app(graphs: Mapping[str, Graph], door: Door, policy: Policy) -> FastA
         thread = request.headers.get("x-thread-id")
         if thread:
             policy.require(caller, "threads:write", Resource("thread"))
-        ASKING.set(Asking(caller, thread))
+        ASKING.set(await _asking(request, caller, limits))
 
     _add_own_routes(app, graphs, door, admitted)
     for name, graph in graphs.items():
@@ -127,18 +149,47 @@ async def _send_to_login(request: Request, error: Exception) -> Response:
     return await _explain(request, error)
 
 
+async def _asking(request: Request, caller: Caller, limits: Limits | None) -> Asking:
+    """Return who asks and in which thread, once the request is counted and its body is known to be sound.
+
+    Raises:
+        LimitError: the caller has used their share.
+        RequestValidationError: the body is not what anything behind could read.
+    """
+    if limits:
+        await limits.acheck_request(caller, starts_run=request.method == "POST")
+    body = await request.body()
+    try:
+        if body:
+            check_body(body)
+    except ValueError as error:
+        raise RequestValidationError([str(error)]) from error
+    runs = limits.rates(caller).runs if limits else None
+    return Asking(caller, request.headers.get("x-thread-id"), runs)
+
+
 async def _explain(_: Request, error: Exception) -> JSONResponse:
     """Answer with the error's own words."""
+    return _answer_to(error)
+
+
+def _answer_to(error: Exception) -> JSONResponse:
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
-    headers = {"www-authenticate": 'Bearer realm="markgraph"'} if status == UNAUTHENTICATED else None
+    headers = {}
+    if status == UNAUTHENTICATED:
+        headers["www-authenticate"] = 'Bearer realm="markgraph"'
+    if status in (429, 503):
+        headers["retry-after"] = str(error.retry_after if isinstance(error, LimitError) else RETRY_AFTER)
     return JSONResponse({"detail": str(error)}, status_code=status, headers=headers)
 
 
 async def _explain_input(_: Request, error: Exception) -> JSONResponse:
     """Say what is wrong with a body, without sending it back: it may hold what JSON can't."""
-    problems = error.errors() if isinstance(error, RequestValidationError) else []
+    problems = error.errors() if isinstance(error, RequestValidationError | ValidationError) else []
     detail = [
-        {"loc": problem["loc"], "msg": problem["msg"]} if isinstance(problem, dict) else str(problem)
+        {"loc": problem["loc"], "msg": problem["msg"], "type": problem["type"]}
+        if isinstance(problem, dict)
+        else {"loc": ["body"], "msg": str(problem), "type": "value_error"}
         for problem in problems
     ]
     return JSONResponse({"detail": detail}, status_code=422)

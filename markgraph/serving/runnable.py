@@ -3,19 +3,22 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Annotated, Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableGenerator
 from langchain_core.runnables.base import RunnableBinding
+from langchain_core.runnables.config import get_config_list
 from langchain_core.runnables.schema import StreamEvent
 from langchain_core.runnables.utils import AddableDict
 from langchain_core.tracers.log_stream import RunLogPatch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from markgraph.build import Graph
-from markgraph.errors import ApprovalNeededError
+from markgraph.errors import ApprovalNeededError, FullDiskError, MarkError, StorageError
+from markgraph.retrieval.storage import faults, is_full
 from markgraph.security.caller import Caller, thread_key
 from markgraph.state import Answer
 
@@ -40,10 +43,11 @@ class Asked(BaseModel):
 
 
 class Asking(NamedTuple):
-    """Who sends the request under way, and in which of their threads."""
+    """Who sends the request under way, in which of their threads, and how many runs they may have at once."""
 
     caller: Caller
     thread: str | None
+    runs: int | None = None
 
 
 ASKING: ContextVar[Asking] = ContextVar("who sends the request under way")
@@ -55,6 +59,18 @@ class Served(RunnableBinding[Any, Any]):  # type: ignore[no-redef]  # the base h
 
     The nodes' own inputs and outputs hold all of a thread, also what its caller may not be shown any more.
     """
+
+    async def abatch(
+        self,
+        inputs: list[Any],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        **kwargs: Any,
+    ) -> list[Any]:
+        """Answer all, no more at once than the caller may have runs."""
+        configs = get_config_list(config, len(inputs))
+        if runs := ASKING.get().runs:
+            configs = [{**one, "max_concurrency": runs} for one in configs]
+        return await super().abatch(inputs, configs, **kwargs)
 
     async def astream_events(  # type: ignore[override]
         self,
@@ -90,7 +106,7 @@ def served(graph: Graph) -> Runnable[Any, Any]:
     stateless = graph.copy(update={"checkpointer": None})
 
     def chosen(config: RunnableConfig) -> tuple[Graph, RunnableConfig]:
-        caller, thread = ASKING.get(Asking(Caller(), None))
+        caller, thread, _ = ASKING.get(Asking(Caller(), None))
         keys = {"caller": caller} | (
             {"thread_id": thread_key(caller, f"{graph.get_name()}:{thread}")} if thread else {}
         )
@@ -99,19 +115,41 @@ def served(graph: Graph) -> Runnable[Any, Any]:
     def answer(questions: Iterator[Any], config: RunnableConfig) -> Iterator[AddableDict]:
         for question in questions:
             runs, its_config = chosen(config)
-            yield from _pieces(runs.invoke(_plain(question), its_config))
+            with _stores_in_words():
+                whole = runs.invoke(_plain(question), its_config)
+            yield from _pieces(whole)
 
     async def aanswer(questions: AsyncIterator[Any], config: RunnableConfig) -> AsyncIterator[AddableDict]:
         async for question in questions:
             runs, its_config = chosen(config)
-            async with _turn(its_config["configurable"].get("thread_id")):
-                whole = await runs.ainvoke(_plain(question), its_config)
+            with _stores_in_words():
+                async with _turn(its_config["configurable"].get("thread_id")):
+                    whole = await runs.ainvoke(_plain(question), its_config)
             for piece in _pieces(whole):
                 yield piece
 
     # LangChain's annotation leaves out that a config is handed in to who asks for one.
     generator: Any = RunnableGenerator[Any, Any](answer, aanswer, name=graph.get_name())  # type: ignore[arg-type]
     return Served(bound=generator, custom_output_type=Answer)
+
+
+@contextmanager
+def _stores_in_words() -> Iterator[None]:
+    """Say that a store failed, without the store's own words: they may name files or hosts."""
+    try:
+        yield
+    except MarkError:  # a DeniedError is a PermissionError, and so an OSError
+        raise
+    except faults() as error:
+        kind = type(error).__name__
+        if is_full(error):
+            raise FullDiskError(
+                f"The server's disk is full ({kind}). What was stored before is intact: "
+                "ask again when there is room."
+            ) from error
+        raise StorageError(
+            f"A store of the server can't be reached ({kind}). Ask again in a while."
+        ) from error
 
 
 _TURNS: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()

@@ -52,7 +52,7 @@ def test_another_machine_gets_403_on_every_route(
     graph = load_graph("qa", model=FakeChatModel(), embedder=embedder, index=index)
     app = create_app({"qa": graph}, LocalDoor(reader), POLICY)
     paths = [path for path in app.openapi()["paths"] if path.startswith("/qa")]
-    assert len(paths) > 8
+    assert len(paths) >= 8
     with TestClient(app, base_url="http://127.0.0.1", client=("10.0.0.9", 5000)) as http:
         for path in paths:
             for method, _ in app.openapi()["paths"][path].items():

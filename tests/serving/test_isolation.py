@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from langgraph.checkpoint.memory import InMemorySaver
 from langserve.lzstring import LZString
 
-from markgraph.build import Graph, compose, load_graph, make, make_service
+from markgraph.build import Graph, compose, load_graph, make
 from markgraph.models.embed import HashEmbeddings
 from markgraph.models.fake import FakeChatModel
 from markgraph.retrieval.words import WordsIndex
@@ -30,6 +30,7 @@ from markgraph.security.tokens.store import AuthStore
 from markgraph.serving.app import create_app
 from tests.retrieval.index_suite import chunk
 from tests.security.provider import serving
+from tests.serving.running import default_policy
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211"),
@@ -107,7 +108,7 @@ def running(folder: Path) -> Iterator[Served]:
     door: TokenDoor = make(compose("serve", ["auth=dev", f"data_dir={folder}"]), "auth")
     store = AuthStore(str(folder / "auth.sqlite"))
     keys = {owner_of(person): ApiKeys(store).make(person, 1) for person in PEOPLE}
-    app = create_app({"qa": graph}, door, make_service(compose("serve"), "policy"))
+    app = create_app({"qa": graph}, door, default_policy())
     with serving(app) as url:
         yield Served(url, app, graph, store, door, keys)
 

@@ -9,13 +9,14 @@ from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from markgraph.build import compose, make, make_service
+from markgraph.build import compose, make
 from markgraph.errors import UnauthenticatedError
 from markgraph.security.caller import Caller
 from markgraph.security.doors import TokenDoor
 from markgraph.security.issuer.server import Issuer
 from markgraph.serving.app import create_app
 from tests.security.provider import serving
+from tests.serving.running import default_policy
 
 ADA = Caller("ada", ["reader"], "acme", scopes=["graph:run", "documents:read"])
 GRANT = {"grant_type": "client_credentials"}
@@ -41,7 +42,7 @@ def secret(issuer: Issuer) -> str:
 
 @pytest.fixture(scope="module")
 def url(door: TokenDoor) -> Iterator[str]:
-    with serving(create_app({}, door, make_service(compose("serve"), "policy"))) as url:
+    with serving(create_app({}, door, default_policy())) as url:
         yield url
 
 

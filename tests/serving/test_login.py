@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 import pytest
 
-from markgraph.build import compose, load_graph, make, make_service
+from markgraph.build import compose, load_graph, make
 from markgraph.errors import ConfigError
 from markgraph.models.embed import HashEmbeddings
 from markgraph.models.fake import FakeChatModel
@@ -18,6 +18,7 @@ from markgraph.retrieval.words import WordsIndex
 from markgraph.serving.app import create_app
 from tests.retrieval.index_suite import chunk
 from tests.security.provider import CLIENT, SECRET, Provider, provider, serving
+from tests.serving.running import default_policy
 from tests.serving.test_playground import CHROMIUM, FLAGS
 
 pytestmark = [
@@ -57,7 +58,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         ]
         door = make(compose("serve", ["auth=oidc", *settings]), "auth")
         with serving(
-            create_app({"qa": load_graph("qa", **services)}, door, make_service(compose("serve"), "policy")),
+            create_app({"qa": load_graph("qa", **services)}, door, default_policy()),
             port,
         ) as url:
             yield Site(url, idp)

@@ -1,0 +1,42 @@
+"""How many requests a caller may send to LangGraph Server.
+
+What a run may use is kept by its graph; see `markgraph.security.limits`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+
+from markgraph.build import compose, make, server_overrides
+from markgraph.errors import LimitError
+from markgraph.security.caller import Caller
+from markgraph.security.limits import Limits
+
+
+def limits_of_server() -> Limits | None:
+    """Return the limits that MARKGRAPH_OVERRIDES asks for; files are read."""
+    limits: Limits | None = make(compose("serve", server_overrides(auth=False)), "limits")
+    return limits
+
+
+async def count_request(limits: Limits | None, caller: Caller, scope: Mapping[str, Any]) -> None:
+    """Count a request of `caller`.
+
+    Args:
+        limits: what a caller may use.
+        caller: who sends the request.
+        scope: the request, in ASGI's form.
+
+    Raises:
+        HTTPException: 429, with Retry-After; the caller has used their share.
+    """
+    if limits is None:
+        return
+    starts_run = scope.get("method") == "POST" and "/runs" in str(scope.get("path", ""))
+    try:
+        await limits.acheck_request(caller, starts_run=starts_run)
+    except LimitError as error:
+        headers = {"Retry-After": str(error.retry_after)}
+        # Not LangGraph's own exception: in authentication the server makes a 500 of any but 401 and 403.
+        raise HTTPException(429, str(error), headers) from error

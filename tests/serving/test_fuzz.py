@@ -1,0 +1,100 @@
+"""Every operation of the OpenAPI description, asked by schemathesis with what nobody would send on purpose.
+
+Schemathesis has an environment of its own, `make fuzz`: it needs a newer jsonschema-rs than langgraph-api
+allows.
+MARKGRAPH_FUZZ_EXAMPLES says how many requests it makes up for an operation.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+
+from markgraph.build import load_graph
+from markgraph.errors import UnauthenticatedError
+from markgraph.models.embed import HashEmbeddings
+from markgraph.models.fake import FakeChatModel
+from markgraph.retrieval.words import WordsIndex
+from markgraph.security.caller import Caller
+from markgraph.security.doors import LocalDoor
+from markgraph.serving.app import create_app
+from tests.retrieval.index_suite import chunk
+from tests.serving.running import default_policy, running
+
+SCHEMATHESIS = Path(__file__).parents[2] / ".fuzz/bin/schemathesis"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not SCHEMATHESIS.exists(), reason="needs schemathesis: make fuzz"),
+    # LangServe reads an attribute that pydantic has moved since.
+    pytest.mark.filterwarnings(
+        "ignore::pydantic.warnings.PydanticDeprecatedSince211", "ignore:astream_log is deprecated"
+    ),
+]
+EXAMPLES = os.environ.get("MARKGRAPH_FUZZ_EXAMPLES", "10")
+NOT_OURS = {
+    # LangServe describes its event streams as JSON.
+    "content_type_conformance",
+    # LangServe reads its bodies by itself: it ignores unknown fields, and a config that says nothing to it.
+    "negative_data_rejection",
+    # More than a description says: a thread that waits for a person, and 64 levels of nesting.
+    "positive_data_acceptance",
+}
+TENANTS = {"Bearer a": "a", "Bearer b": "b"}
+
+
+class TokenDoor(LocalDoor):
+    """Lets in who has one of two tokens."""
+
+    def admit(self, client: Any, headers: Any) -> Caller:
+        if headers.get("authorization") not in TENANTS:
+            raise UnauthenticatedError("Say who you are.")
+        return Caller("anna", ("reader",), TENANTS[headers["authorization"]])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """Serve a graph, and give its address and its description."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    index = WordsIndex(folder / "words.sqlite")
+    index.add([chunk("Payment is due within 30 days.")])
+    services: Any = {"embedder": HashEmbeddings(), "index": index, "checkpoint": InMemorySaver()}
+    model = FakeChatModel(responses=["Payment is due within 30 days. [1]"])
+    app = create_app({"qa": load_graph("qa", model=model, **services)}, TokenDoor(Caller()), default_policy())
+    description = folder / "openapi.json"
+    description.write_text(json.dumps(app.openapi()))
+    with running(app) as address:
+        yield address, description
+
+
+def fuzz(server: tuple[str, Path], folder: Path, *options: str) -> list[dict[str, Any]]:
+    """Run schemathesis and return every exchange: method, URL and status."""
+    address, description = server
+    har = folder / "exchanges.har"
+    command = [SCHEMATHESIS, "run", description, "--url", address, "--continue-on-failure", "--no-color"]
+    command += ["--phases", "examples,coverage,fuzzing", "--max-examples", EXAMPLES]
+    command += ["--exclude-checks", ",".join(sorted(NOT_OURS)), "--generation-database", "none"]
+    command += ["--report", "har", "--report-har-path", har, *options]
+    environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    entries = json.loads(har.read_text())["log"]["entries"]
+    assert len(entries) > 100
+    return [entry["request"] | {"status": entry["response"]["status"]} for entry in entries]
+
+
+@pytest.mark.parametrize("token", TENANTS)
+def test_no_request_is_an_error_of_the_server(server: tuple[str, Path], tmp_path: Path, token: str) -> None:
+    exchanges = fuzz(server, tmp_path, "--header", f"Authorization: {token}")
+    assert {one["status"] for one in exchanges} <= {200, 401, 403, 404, 405, 409, 413, 422}
+    assert any(one["status"] == 200 and one["method"] == "POST" for one in exchanges)
+
+
+def test_without_a_token_nothing_but_health_answers(server: tuple[str, Path], tmp_path: Path) -> None:
+    for one in fuzz(server, tmp_path, "--exclude-path", "/health", "--checks", "not_a_server_error"):
+        wrong_method = one["status"] in (404, 405)
+        assert one["status"] in (401, 403) or wrong_method, one
