@@ -76,7 +76,10 @@ def test_quantize_refuses_a_broken_bound_and_keeps_what_it_measured(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("quantise",), "Config 'action' has value 'quantise'. Allowed: list, show, quantize, export."),
+        (
+            ("quantise",),
+            "Config 'action' has value 'quantise'. Allowed: list, show, quantize, export, manifest.",
+        ),
         (("quantize", "mode=tiny"), "Config 'mode' has value 'tiny'. Allowed: fast, small."),
         (("quantize", "kl=little"), "Config 'kl' has value 'little'. Allowed: a number, 0 to 10."),
         (("show", "model=fake"), "This model has no weights of its own. Allowed: model="),

@@ -148,6 +148,7 @@ BAD: dict[str, Callable[[Provider], str]] = {
     "two tenants": lambda idp: idp.token(tenant=["acme", "other"]),
     "roles in a tree": lambda idp: idp.token(roles={"admin": True}),
     "a clearance that nobody knows": lambda idp: idp.token(clearance="cosmic"),
+    "bound to a key of its holder": lambda idp: idp.token(cnf={"jkt": "x"}),
     "no token id": lambda idp: idp.token(jti=None),
     "no client": lambda idp: idp.token(client_id=None),
     "a long one": lambda idp: idp.token(roles=["x" * 200] * 60),

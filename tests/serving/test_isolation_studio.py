@@ -109,6 +109,12 @@ def test_every_route_needs_a_token(scene: Scene) -> None:
             assert status == 401 or (method, path) in NOBODYS, (method, path, status)
 
 
+def test_the_header_of_studio_opens_nothing(scene: Scene) -> None:
+    for origin in ("https://smith.langchain.com", "https://evil.example"):
+        headers = {"x-auth-scheme": "langsmith", "origin": origin}
+        assert httpx.post(f"{scene.url}/threads", json={}, headers=headers).status_code == 401
+
+
 def leaks(scene: Scene, text: str) -> list[str]:
     """Return what a text has of the owner's."""
     hers = [scene.ids["run_id"], scene.ids["checkpoint_id"], "150 %", SECRET]

@@ -68,6 +68,10 @@ class AccessTokens(JWTBearerTokenValidator):  # type: ignore[misc]  # Authlib ha
         except (JoseError, OAuth2Error, ValueError, TypeError, RecursionError) as error:
             raise UnauthenticatedError("The token is not valid: forged, expired, or not for here.") from error
         claims: Claims = found
+        if "cnf" in claims:
+            raise UnauthenticatedError(
+                "The token is bound to a key of its holder (cnf), so it is no bearer token."
+            )
         if self.is_revoked(claims):
             raise UnauthenticatedError("The token was revoked.")
         return claims
