@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from markgraph.retrieval.dense import Embedder
     from markgraph.retrieval.search import Refine
     from markgraph.retrieval.types import Index
+    from markgraph.security.sealing.keyring import Keyring
 
 CONFIG_MODULE = "markgraph.conf"
 Graph = CompiledStateGraph[Any, Any, Any, Any]
@@ -47,6 +48,8 @@ class Services(TypedDict, total=False):
 
     embedder: "Embedder"
     """Makes vectors of texts: a LangChain `Embeddings` with a `name`."""
+    seal: "Keyring | None"
+    """Seals what is kept on disk."""
     model: "BaseChatModel"
     index: "Index"
     citations: "CitationGraph | None"

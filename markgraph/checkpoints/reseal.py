@@ -24,8 +24,7 @@ def reseal(threads: SealedCheckpointer, progress: Callable[[], object] = bool) -
         _move(own, thread)
         moved += 1
         progress()
-    if moved:
-        own.cells.scrub()
+    own.cells.scrub()
     for thread in own.cells.thread_ids(sealed=True):
         try:
             renewed += _renew(own, thread)
