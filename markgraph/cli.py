@@ -43,6 +43,7 @@ VERBS = {
         ("retrievers",),
     ),
     "tune": Verb("Fit the weight of a hybrid index to judged questions.", "tune", "what"),
+    "keys": Verb("Make, rotate and shred the keys that seal what is kept on disk.", "keys", "action"),
     "bench": Verb("Measure MARK and its rivals in turns.", "bench", "suite", ("rival", "rows")),
 }
 _OVERRIDE = re.compile(r"^(?:[+~]{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")

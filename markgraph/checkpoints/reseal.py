@@ -12,7 +12,7 @@ from markgraph.checkpoints.sealed import SealedCheckpointer, frame_in
 from markgraph.errors import ShreddedError
 
 
-def reseal(threads: SealedCheckpointer, progress: Callable[[], object] = bool) -> int:
+def reseal(threads: SealedCheckpointer, progress: Callable[[int], object] = bool) -> int:
     """Seal what isn't, or is under an old key, and return how many threads were touched; can be repeated.
 
     Threads in clear are moved, so nobody else may use them meanwhile; those that are sealed stay in use.
@@ -23,14 +23,14 @@ def reseal(threads: SealedCheckpointer, progress: Callable[[], object] = bool) -
     for thread in own.cells.thread_ids(sealed=False):
         _move(own, thread)
         moved += 1
-        progress()
+        progress(1)
     own.cells.scrub()
     for thread in own.cells.thread_ids(sealed=True):
         try:
             renewed += _renew(own, thread)
         except ShreddedError:
             continue  # nobody can read it, so nobody can write it anew
-        progress()
+        progress(1)
     return moved + renewed
 
 

@@ -12,7 +12,8 @@ from markgraph.retrieval.types import Chunk
 from markgraph.security.permissions import Permissions
 from markgraph.security.sealing.keyring import Keyring, number_of
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 _TERM = 9
 """Bytes of a term's HMAC: among a million terms, two are alike once in 5 billion collections."""
 
