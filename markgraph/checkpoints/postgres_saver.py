@@ -15,6 +15,7 @@ from psycopg import Cursor
 from psycopg.rows import DictRow, dict_row
 
 from markgraph.checkpoints.cells import SEALED, Cell, refuse_without_keyring
+from markgraph.checkpoints.clock import stay_behind
 from markgraph.checkpoints.in_threads import InThreads
 from markgraph.checkpoints.sealed import SealedCheckpointer
 from markgraph.checkpoints.serializer import serializer
@@ -70,7 +71,8 @@ class PostgresCheckpointer(InThreads, PostgresSaver):
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return the checkpoint that `config` names, or the thread's last."""
-        return self._patiently(lambda: super(PostgresCheckpointer, self).get_tuple(config))
+        get_tuple = super().get_tuple
+        return stay_behind(self._patiently(lambda: get_tuple(config)))
 
     def list(
         self,

@@ -6,9 +6,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from markgraph.checkpoints.cells import SEALED, Cell, refuse_without_keyring
+from markgraph.checkpoints.clock import stay_behind
 from markgraph.checkpoints.in_threads import InThreads
 from markgraph.checkpoints.serializer import serializer
 from markgraph.errors import StorageError
@@ -29,6 +32,10 @@ class SqliteCheckpointer(InThreads, SqliteSaver):
     def place(self) -> str:
         """Return the file."""
         return str(self.conn.execute("SELECT file FROM pragma_database_list").fetchone()[0])
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return the checkpoint that `config` names, or the thread's last."""
+        return stay_behind(super().get_tuple(config))
 
     @contextlib.contextmanager
     def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
