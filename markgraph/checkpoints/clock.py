@@ -23,7 +23,7 @@ def stay_behind(found: CheckpointTuple | None) -> CheckpointTuple | None:
     """
     ticks = _ticks(found.checkpoint["id"]) if found else 0
     if (ids._last_v6_timestamp or 0) < ticks < _EPOCH + int(time.time() + FURTHEST) * _TICKS:
-        ids._last_v6_timestamp = ticks
+        ids._last_v6_timestamp = ticks  # type: ignore[assignment]  # it says it is always None
     return found
 
 

@@ -31,7 +31,7 @@ FILTERS = ("source", "step")
 """The metadata that a saver can filter by."""
 IN_CLEAR = (*FILTERS, "counters_since_delta_snapshot", "delta_writes_versioned")
 """These counts are asked for before pruning. Everything else is sealed; what a config adds is left out."""
-FRAME = "sealed"
+FRAME = WHOLE = "sealed"
 _NAMED = ("checkpoint_ns", "checkpoint_id")
 
 
@@ -101,12 +101,7 @@ class SealedCheckpointer(InThreads):
         self._check()
         stored = self._stored(config)
         thread, row = str(config["configurable"]["thread_id"]), _Row.of(stored)
-        values = {
-            channel: self._sealed(row, _value_of(row, checkpoint, channel), value)
-            if self.cells.whole or channel in new_versions
-            else b""
-            for channel, value in checkpoint["channel_values"].items()
-        }
+        values = self._sealed_values(row, checkpoint, new_versions)
         frame = self._sealed(row, _frame_of(row, checkpoint["id"]), (thread, dict(metadata)))
         noted = {key: metadata[key] for key in IN_CLEAR if key in metadata}  # type: ignore[literal-required]
         kept = self.kept.put(
@@ -150,10 +145,7 @@ class SealedCheckpointer(InThreads):
             raise SealError(
                 "A checkpoint lies in another thread than it was sealed for. Don't trust that file."
             )
-        values = {
-            channel: self._open(row, _value_of(row, checkpoint, channel), value)
-            for channel, value in checkpoint["channel_values"].items()
-        }
+        values = self._open_values(row, checkpoint)
         writes = [
             (task, channel, self._open(row, _write_of(row, checkpoint["id"], task, channel), value))
             for task, channel, value in found.pending_writes or []
@@ -188,6 +180,30 @@ class SealedCheckpointer(InThreads):
             )
         self._is_checked = True
 
+    def _sealed_values(
+        self, row: "_Row", checkpoint: Checkpoint, new_versions: ChannelVersions
+    ) -> dict[str, bytes]:
+        """Return what is kept of the values: one seal over all, or one for each where they have rows."""
+        values = checkpoint["channel_values"]
+        if self.cells.whole:
+            return {WHOLE: self._sealed(row, _values_of(row, checkpoint["id"]), values)}
+        return {
+            channel: self._sealed(row, _value_of(row, checkpoint, channel), value)
+            if channel in new_versions
+            else b""  # which is kept already, and not written again
+            for channel, value in values.items()
+        }
+
+    def _open_values(self, row: "_Row", checkpoint: Checkpoint) -> dict[str, Any]:
+        values = checkpoint["channel_values"]
+        if self.cells.whole:
+            opened: dict[str, Any] = self._open(row, _values_of(row, checkpoint["id"]), values.get(WHOLE))
+            return opened
+        return {
+            channel: self._open(row, _value_of(row, checkpoint, channel), value)
+            for channel, value in values.items()
+        }
+
     def _sealed(self, row: "_Row", about: tuple[str, ...], value: Any) -> bytes:
         form, data = self.serde.dumps_typed(value)
         return self.seal.seal(row.tenant, about, form.encode() + b"\0" + data)
@@ -220,6 +236,10 @@ def frame_in(metadata: Mapping[str, Any]) -> bytes:
 def _value_of(row: _Row, checkpoint: Checkpoint, channel: str) -> tuple[str, ...]:
     version = str(checkpoint["channel_versions"].get(channel, ""))
     return ("thread's value", row.thread, row.space, channel, version)
+
+
+def _values_of(row: _Row, checkpoint_id: str) -> tuple[str, ...]:
+    return ("thread's values", row.thread, row.space, checkpoint_id)
 
 
 def _frame_of(row: _Row, checkpoint_id: str) -> tuple[str, ...]:

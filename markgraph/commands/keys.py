@@ -75,7 +75,7 @@ def reseal(config: DictConfig, keyring: Keyring) -> dict[str, Any]:
         if folder.exists():
             with alone(folder):
                 done["documents"] = ledger.reseal(bar.update)
-                parts = index.parts if isinstance(index, HybridIndex) else [index]
+                parts: list[Any] = [*index.parts] if isinstance(index, HybridIndex) else [index]
                 done["chunks"] = max(part.reseal(bar.update) for part in parts)
                 if citations is not None and len(citations):
                     relink(index, citations)
