@@ -95,10 +95,8 @@ def measure_threads(folder: Path, seal: Keyring, checkpoint: dict[str, Any], rou
 def measure_chunks(folder: Path, seal: Keyring, rounds: int) -> None:
     """Compare searches and writes of 2,000 chunks."""
     text = "the supplier shall notify a breach of number {} within {} days of receipt to the authority " * 4
-    chunks = [
-        Chunk(text.replace("{}", str(n % 97)), f"d{n}", "title", 0, 1, readers=("public",))
-        for n in range(2000)
-    ]
+    texts = [text.replace("{}", str(n % 97)) for n in range(2000)]
+    chunks = [Chunk(each, f"d{n}", "title", 0, 1, readers=("public",)) for n, each in enumerate(texts)]
     kinds: dict[str, Callable[[Path, Keyring | None], Any]] = {
         "words": lambda path, keys: WordsIndex(path / "words.sqlite", seal=keys),
         "chroma": lambda path, keys: ChromaIndex(path / "chroma", HashEmbeddings(), seal=keys),

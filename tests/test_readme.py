@@ -48,6 +48,7 @@ HASH = ["embedder=hash", "embedder.dimensions=64"]
 NO_WEIGHTS = ["model=fake", *HASH]
 STAND_INS = {"ask": NO_WEIGHTS, "graph": NO_WEIGHTS, "serve": NO_WEIGHTS}
 STAND_INS |= {"ingest": HASH, "search": HASH, "evaluate": HASH, "tune": HASH}
+STAND_INS |= {"keys": HASH}
 STAND_INS |= {"doctor": ["threads=1"], "models": []}
 STAND_INS |= {"bench": ["model.engine.source=file:tiny", "model.engine.sha256=null"]}
 REFUSED = 3
