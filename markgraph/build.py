@@ -88,6 +88,7 @@ def compose(job: str, overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         ConfigError: naming the key or option, what is allowed, and the nearest match.
     """
+    check_environment()
     own = search_path(overrides)
     try:
         # A person may change their own files at any time.
@@ -205,6 +206,22 @@ def server_overrides(*, auth: bool) -> list[str]:
     """
     overrides = shlex.split(os.environ.get("MARKGRAPH_OVERRIDES", ""))
     return [override for override in overrides if override.startswith("auth") is auth]
+
+
+def check_environment() -> None:
+    """Refuse a MARKGRAPH_SEAL that is no option of conf/seal/.
+
+    Raises:
+        ConfigError: naming those that there are.
+    """
+    chosen = os.environ.get("MARKGRAPH_SEAL", "none")
+    options = sorted(
+        file.name.removesuffix(".yaml")
+        for file in files(CONFIG_MODULE).joinpath("seal").iterdir()
+        if file.name.endswith(".yaml")
+    )
+    if chosen not in options:
+        raise ConfigError(f"MARKGRAPH_SEAL is {chosen!r}. Allowed: {', '.join(options)}.")
 
 
 def own_configs(data_dir: str | None = None) -> Path:

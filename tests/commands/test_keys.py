@@ -1,5 +1,8 @@
 """`markgraph keys`: what lies in clear is sealed, keys are rotated, and a tenant can be shredded."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +79,23 @@ def test_a_shredded_tenant_can_be_read_by_nobody(markgraph: Command, documents: 
         assert (done.code, "keys of tenant 'default' were shredded" in done.err) == (1, True)
     assert files_with(home, ROW) == []
     assert set(kept) <= {file for file in home.rglob("*") if file.is_file()}
+
+
+def test_the_environment_turns_sealing_on(home: Path, documents: Path) -> None:
+    environment = os.environ | {"MARKGRAPH_SEAL": "keyring"}
+    for arguments in (["keys", "rotate"], ["ingest", str(documents), NO_WEIGHTS]):
+        command = [sys.executable, "-m", "markgraph.cli", *arguments]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert files_with(home, b"default")
+    assert files_with(home, ROW) == []
+
+
+def test_a_choice_of_the_environment_that_does_not_exist_is_explained(
+    markgraph: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKGRAPH_SEAL", "kyring")
+    refused = markgraph("ask", QUESTION)
+    assert (refused.code, "MARKGRAPH_SEAL is 'kyring'. Allowed: keyring, none." in refused.err) == (2, True)
 
 
 def test_other_collections_are_named(markgraph: Command, documents: Path) -> None:
