@@ -64,6 +64,7 @@ class PgVectorIndex:
     _postgres: Postgres = field(init=False, repr=False, compare=False)
     _tables: sql.Tables = field(init=False, repr=False, compare=False)
     _checked: bool = field(default=False, init=False, repr=False, compare=False)
+    _is_resealing: bool = field(default=False, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_embedder(self.embedder)
@@ -144,6 +145,7 @@ class PgVectorIndex:
 
     def reseal(self, progress: Callable[[int], object] = bool) -> int:
         """Seal what isn't, or is under an old key, and return how many chunks that were; can be repeated."""
+        self._is_resealing = True
         sealed, after = 0, ""
         while self.seal and (rows := self._rows(sql.SCAN, {"after": after, "limit": BATCH})):
             old = [row for row in rows if is_outdated(self.seal, row[2], from_text(row[1]))]
@@ -157,6 +159,7 @@ class PgVectorIndex:
             after = rows[-1][0]
             sealed += len(old)
             progress(len(rows))
+        self._is_resealing = False
         if self.seal and after:
             self._postgres.vacuum(self._sql(sql.VACUUM))
         return sealed
@@ -224,8 +227,23 @@ class PgVectorIndex:
         if self._checked:
             return
         row = connection.execute(self._sql(sql.BUILT_WITH), {"generation": self.generation}).fetchone()
-        check_built_with(f"Postgres ({self._tables.chunks_name})", row[0] if row else None, self.embedder)
+        check_built_with(self._place, row[0] if row else None, self.embedder)
+        some = connection.execute(self._sql(sql.SOME)).fetchone()
+        if some and not self._is_resealing:
+            self._check_sealed(some[0])
         self._checked = True
+
+    def _check_sealed(self, body: str) -> None:
+        """Refuse what is sealed where there is no keyring, or the other way round."""
+        is_clear = body.startswith("{")
+        if self.seal is None and not is_clear:
+            refuse_sealed(self._place)
+        if self.seal is not None and is_clear:
+            refuse_clear(self._place)
+
+    @property
+    def _place(self) -> str:
+        return f"Postgres ({self._tables.chunks_name})"
 
     def _row(self, chunk: Chunk, vector: list[float]) -> dict[str, Any]:
         return {
@@ -250,14 +268,11 @@ class PgVectorIndex:
     ) -> Chunk:
         """Return the chunk in `body`, with the permissions of its columns; `lenient` takes one in clear."""
         permissions = Permissions(tenant, tuple(readers), classification)
-        is_clear = body.startswith("{")
-        if self.seal is not None and not (lenient and is_clear):
-            if is_clear:
-                refuse_clear(f"Postgres ({self._tables.chunks_name})")
-            return Bodies(self.seal).chunk(id_, from_text(body), permissions)
-        if not is_clear:
-            refuse_sealed(f"Postgres ({self._tables.chunks_name})")
-        return permitted_by(permissions, Chunk.from_json(body))
+        if not lenient:
+            self._check_sealed(body)
+        if self.seal is None or body.startswith("{"):
+            return permitted_by(permissions, Chunk.from_json(body))
+        return Bodies(self.seal).chunk(id_, from_text(body), permissions)
 
     def _sql(self, statement: str) -> "Composed":
         return self._tables.fill(statement)

@@ -90,7 +90,8 @@ class SealedSuite:
     def test_documents_in_clear_are_refused_with_one(self, folder: Path, keyring: Keyring) -> None:
         self.make(folder, None).add([SECRET])
         other = self.make(folder, keyring)
-        for act in (lambda: other.search("canarytext", ANNA, 1), other.scan):
+        adding = lambda: other.add([chunk("more")])  # noqa: E731
+        for act in (lambda: other.search("canarytext", ANNA, 1), other.scan, adding):
             with pytest.raises(SealError, match=r"are not sealed.*markgraph keys reseal"):
                 act()
 
