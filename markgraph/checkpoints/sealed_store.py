@@ -5,7 +5,7 @@ No graph of MARK's has such memory; one that embeds MARK, or is built beside it,
 
 import json
 from base64 import b64decode, b64encode, urlsafe_b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from langgraph.store.base import BaseStore, GetOp, Item, Op, PutOp, Result, SearchItem, SearchOp
@@ -79,7 +79,7 @@ class SealedStore(BaseStore):
             updated_at=item.updated_at,
         )
 
-    def _sealed(self, namespace: Namespace, key: str, value: dict[str, Any]) -> dict[str, Any]:
+    def _sealed(self, namespace: Namespace, key: str, value: Mapping[str, Any]) -> dict[str, Any]:
         about = _about(self._namespace(namespace), self._key(namespace, key))
         plain = json.dumps([namespace, key, value]).encode()
         return {SEALED: b64encode(self.seal.seal(namespace[0], about, plain)).decode()}
