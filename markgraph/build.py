@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from markgraph.security.doors import Door
     from markgraph.security.limits import Limits
     from markgraph.security.policy import Policy
+    from markgraph.security.sealing.keyring import Keyring
 
 CONFIG_MODULE = "markgraph.conf"
 Graph = CompiledStateGraph[Any, Any, Any, Any]
@@ -51,6 +52,8 @@ class Services(TypedDict, total=False):
 
     embedder: "Embedder"
     """Makes vectors of texts: a LangChain `Embeddings` with a `name`."""
+    seal: "Keyring | None"
+    """Seals what is kept on disk."""
     model: "BaseChatModel"
     index: "Index"
     citations: "CitationGraph | None"
@@ -95,6 +98,7 @@ def compose(job: str, overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         ConfigError: naming the key or option, what is allowed, and the nearest match.
     """
+    check_environment()
     own = search_path(overrides)
     try:
         # A person may change their own files at any time.
@@ -220,6 +224,22 @@ def server_overrides(*, auth: bool) -> list[str]:
     overrides = shlex.split(os.environ.get("MARKGRAPH_OVERRIDES", ""))
     both = ("auth/policy", "policy")
     return [each for each in overrides if each.startswith(both) or each.startswith("auth") is auth]
+
+
+def check_environment() -> None:
+    """Refuse a MARKGRAPH_SEAL that is no option of conf/seal/.
+
+    Raises:
+        ConfigError: naming those that there are.
+    """
+    chosen = os.environ.get("MARKGRAPH_SEAL", "none")
+    options = sorted(
+        file.name.removesuffix(".yaml")
+        for file in files(CONFIG_MODULE).joinpath("seal").iterdir()
+        if file.name.endswith(".yaml")
+    )
+    if chosen not in options:
+        raise ConfigError(f"MARKGRAPH_SEAL is {chosen!r}. Allowed: {', '.join(options)}.")
 
 
 def own_configs(data_dir: str | None = None) -> Path:

@@ -61,6 +61,7 @@ VERBS = {
         ("retrievers",),
     ),
     "tune": Verb("Fit the weight of a hybrid index to judged questions.", "tune", "what"),
+    "keys": Verb("Make, rotate and shred the keys that seal what is kept on disk.", "keys", "action"),
     "bench": Verb("Measure MARK and its rivals in turns.", "bench", "suite", ("rival", "rows")),
 }
 _OVERRIDE = re.compile(r"^(?:[+~]{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
@@ -164,6 +165,8 @@ def _guarded(verb: str, arguments: Sequence[str]) -> int:
 
 
 def _run_verb(verb: str, arguments: Sequence[str]) -> int:
+    # LangGraph reads it when it is imported: rows may make no object but those that are listed.
+    os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
     from markgraph.commands.hydra_app import run_app
     from markgraph.errors import MarkError
 

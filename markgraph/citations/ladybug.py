@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from markgraph.citations.cypher import CypherGraph, Run
 from markgraph.errors import StorageError
+from markgraph.security.sealing.keyring import Keyring
 
 if TYPE_CHECKING:
     from ladybug import Connection
@@ -41,6 +42,7 @@ class LadybugGraph(CypherGraph):
     """
 
     path: Path
+    seal: Keyring | None = None
     _thread: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -69,6 +71,14 @@ class LadybugGraph(CypherGraph):
             run("BEGIN TRANSACTION", {})
             yield run
             run("COMMIT", {})  # closing without it undoes what was done
+
+    def clear(self) -> None:
+        """Forget everything, with its file, where deleted text would stay."""
+        if not self.path.exists():
+            return
+        with self._thread, self._locked(fcntl.LOCK_EX):
+            for end in ("", *LEFT):
+                self.path.with_name(self.path.name + end).unlink(missing_ok=True)
 
     def _was_interrupted(self) -> bool:
         """Tell whether a writer was killed: what it left has to be put right by somebody who may write."""

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from markgraph.citations.cypher import CypherGraph, Run
 from markgraph.errors import MissingExtraError, StorageError, UsageError
 from markgraph.security.doors import is_loopback
+from markgraph.security.sealing.keyring import Keyring
 
 if TYPE_CHECKING:
     from neo4j import Driver, ManagedTransaction, Transaction
@@ -40,6 +41,7 @@ class Neo4jGraph(CypherGraph):
     remote: bool = False
     timeout: float = 10.0
     """Seconds until a server that doesn't answer is given up."""
+    seal: Keyring | None = None
 
     def __post_init__(self) -> None:
         self.prefix = f"{self.collection}/"

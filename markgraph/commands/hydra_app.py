@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from markgraph.build import search_path, with_chosen_groups
+from markgraph.build import check_environment, search_path, with_chosen_groups
 from markgraph.collection import check_collection, collections_in
 from markgraph.config_errors import explain, nearest
 from markgraph.errors import ConfigError, EmptyIndexError
@@ -25,6 +25,7 @@ def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
     Raises:
         MarkError: whatever the verb raises, and ConfigError for overrides that don't fit.
     """
+    check_environment()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints errors itself, and exits
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

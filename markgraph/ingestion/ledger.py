@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -12,8 +12,10 @@ from pathlib import Path
 from markgraph.errors import StorageError
 from markgraph.ingestion.lock import alone
 from markgraph.ingestion.prepare import Prepared
+from markgraph.ingestion.sealed_metadata import from_column, reseal_metadata, to_column
 from markgraph.retrieval.storage import open_database, storage_errors
 from markgraph.security.permissions import Permissions
+from markgraph.security.sealing.keyring import Keyring
 
 PAGE = 1000
 """How many documents are read at a time."""
@@ -45,6 +47,8 @@ class Ledger:
     """
 
     path: Path
+    seal: Keyring | None = None
+    """Seals the metadata of documents; names, permissions and hashes stay in clear. None seals nothing."""
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -108,7 +112,7 @@ class Ledger:
         """Return what is known of these documents, by source; unknown ones are left out."""
         with self.transaction() as database:
             rows = database.execute(_THESE, (tenant, _json(sources)))
-            return {row[0]: _known(tenant, *row) for row in rows}
+            return {row[0]: self._known(tenant, *row) for row in rows}
 
     def within(self, tenant: str, scope: str) -> Iterator[Known]:
         """Yield the documents that were ingested under `scope`, are it, or lie in it, finished or not.
@@ -119,7 +123,7 @@ class Ledger:
         while True:
             with self.transaction() as database:
                 rows = database.execute(_WITHIN, asked).fetchall()
-            yield from (_known(tenant, *row) for row in rows)
+            yield from (self._known(tenant, *row) for row in rows)
             if len(rows) < PAGE:
                 return
             asked["after"] = rows[-1][0]
@@ -149,7 +153,8 @@ class Ledger:
         with self.transaction() as database:
             for document in documents:
                 columns = _columns(document.permissions)
-                row = (tenant, document.source, scope, json.dumps(document.metadata), *columns)
+                metadata = to_column(self.seal, tenant, document.source, document.metadata)
+                row = (tenant, document.source, scope, metadata, *columns)
                 ((number,),) = database.execute(_BEGIN, row).fetchall()
                 ids = {chunk.id for chunk in document.chunks}
                 known = database.execute("SELECT document, id FROM chunks WHERE document = ?", (number,))
@@ -183,11 +188,36 @@ class Ledger:
         with self.transaction() as database:
             database.execute(_PERMIT, (*columns, scope, tenant, _json(sources)))
 
+    def reseal(self, progress: Callable[[int], object] = bool) -> int:
+        """Seal what isn't, or is under an old key, and return of how many documents; can be repeated."""
+        if self.seal is None or not self.path.exists():
+            return 0
+        with self.transaction() as database:
+            sealed = reseal_metadata(self.seal, database, progress)
+        with storage_errors(self.path), self._lock:
+            for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                self._database.execute(statement).fetchall()
+        return sealed
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Give the database to one thread; what it does there is kept altogether or not at all."""
         with storage_errors(self.path), self._lock, self._database as database:
             yield database
+
+    def _known(
+        self,
+        tenant: str,
+        source: str,
+        scope: str,
+        readers: str | None,
+        classification: int,
+        metadata: str | bytes,
+        fingerprint: str | None,
+    ) -> Known:
+        permissions = None if readers is None else _permissions(tenant, readers, classification)
+        about = from_column(self.seal, tenant, source, metadata)
+        return Known(source, scope, permissions, about, fingerprint)
 
     @cached_property
     def _database(self) -> sqlite3.Connection:
@@ -252,19 +282,6 @@ _FORGET = (
 
 def _columns(permissions: Permissions) -> tuple[str, int]:
     return _json(sorted(permissions.readers)), permissions.classification
-
-
-def _known(
-    tenant: str,
-    source: str,
-    scope: str,
-    readers: str | None,
-    classification: int,
-    metadata: str,
-    fingerprint: str | None,
-) -> Known:
-    permissions = None if readers is None else _permissions(tenant, readers, classification)
-    return Known(source, scope, permissions, json.loads(metadata) if metadata != "{}" else {}, fingerprint)
 
 
 @lru_cache(maxsize=1024)  # many documents have the same

@@ -12,12 +12,11 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from markgraph.errors import StorageError
-from markgraph.retrieval.chunk_store import ChunkStore, stored_at
+from markgraph.retrieval.chunk_store import ChunkStore
 from markgraph.retrieval.storage import storage_errors
 from markgraph.retrieval.types import Hit
 from markgraph.security.caller import Caller, readers_of
 from markgraph.security.permissions import may_read
-from markgraph.text import words
 
 if TYPE_CHECKING:
     from markgraph.retrieval.ranking import Ranking
@@ -56,7 +55,7 @@ class Bm25sIndex(ChunkStore):
         readers_of(caller)  # nobody is refused, found or not
         if k < 1 or not self.path.exists():
             return []
-        stems = words(query)
+        stems = self._terms(query, caller.tenant)
         for _ in range(ATTEMPTS):
             try:
                 return self._search(stems, caller, k)
@@ -93,7 +92,9 @@ class Bm25sIndex(ChunkStore):
         with self._reading() as database:
             ranking = self._ranking(database, caller.tenant)
             scores = dict(ranking.best(stems, caller, k))
-            hits = [Hit(chunk, scores[position]) for position, chunk in stored_at(database, list(scores))]
+            hits = [
+                Hit(chunk, scores[position]) for position, chunk in self._stored_at(database, list(scores))
+            ]
             due = self._is_due(ranking.changed, _base(database, caller.tenant)[2])
         if due:  # a writer was killed, or keeps no base, before it got here
             self.compact(caller.tenant)

@@ -18,13 +18,21 @@ from filelock import FileLock
 from markgraph.batches import batches
 from markgraph.errors import StorageError
 from markgraph.retrieval.chroma_base import ChromaBase, group_of
-from markgraph.retrieval.chroma_sqlite import chunks_of, ids_after, permitted_among, permitted_ids
+from markgraph.retrieval.chroma_sqlite import (
+    DOCUMENT,
+    forget_log,
+    ids_after,
+    permitted_among,
+    permitted_ids,
+    records_of,
+)
 from markgraph.retrieval.dense import BATCH, Embedder, check_embedder
 from markgraph.retrieval.generations import Generation
 from markgraph.retrieval.storage import storage_errors, write_whole
 from markgraph.retrieval.types import Chunk
 from markgraph.retrieval.views import View, Views
 from markgraph.security.caller import Caller
+from markgraph.security.sealing.keyring import Keyring
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -56,6 +64,8 @@ class ChromaIndex(ChromaBase):
     """How many a search looks at before it lists what is permitted; 0 lists at once."""
     held: int = 20_000
     """Up to so many vectors that callers may read are held for those who ask again; 0 holds none."""
+    seal: Keyring | None = None
+    """Seals everything but ids, permissions and vectors; None keeps it in clear."""
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
     _opened: "Collection | None" = field(default=None, init=False, repr=False, compare=False)
     _applied: int = field(default=-1, init=False, repr=False, compare=False)
@@ -155,7 +165,13 @@ class ChromaIndex(ChromaBase):
         return permitted_among(self._watch, collection.id, ids, caller)
 
     def _chunks(self, collection: "Collection", ids: list[str]) -> dict[str, Chunk]:
-        return chunks_of(self._watch, collection.id, ids)
+        found = records_of(self._watch, collection.id, ids)
+        return {id_: self._records.chunk(id_, each[DOCUMENT], each) for id_, each in found.items()}
+
+    def _scrub(self, cleared: bool) -> None:  # noqa: ARG002 -- a run before may have been killed
+        with storage_errors(self.path), self._lock, FileLock(self.path / "write.lock"):
+            self._client()  # another one, which has nothing open
+            forget_log(self._watch)
 
     def _permitted_ids(self, collection: "Collection", caller: Caller) -> list[str]:
         collection.count()  # takes the log in

@@ -9,7 +9,7 @@ Does NOT hide how long that takes: a slower search can mean that many chunks nea
 this caller. `neighbours=0` lists the permitted chunks first each time.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Collection as Some
 from collections.abc import Hashable, Sequence
@@ -20,7 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from markgraph.batches import batches
-from markgraph.retrieval.chroma_records import permissions_in, permitted, to_chunk, to_metadata
+from markgraph.errors import ShreddedError
+from markgraph.retrieval.bodies import readable
+from markgraph.retrieval.chroma_records import permissions_in, permitted
+from markgraph.retrieval.chroma_reseal import ChromaRecords
 from markgraph.retrieval.dense import BATCH, Embedder, check_built_with, cosines, embed, embed_query
 from markgraph.retrieval.reach import Reach
 from markgraph.retrieval.types import Chunk, Hit, Vectors, permitted_as
@@ -40,25 +43,12 @@ EXACT_AT_MOST = 20_000
 LEAST = 10
 
 
-class ChromaBase(ABC):
+class ChromaBase(ChromaRecords):
     """Cosine similarity over vectors that we compute; Chroma is never given an embedding function."""
 
     embedder: Embedder
     generation: str
     neighbours: int
-
-    @abstractmethod
-    def _reading(self) -> "AbstractContextManager[Collection | None]":
-        """Hold the collection as it is now, for this thread alone; None where nothing was ever stored."""
-
-    @abstractmethod
-    def _writing(self) -> "AbstractContextManager[Collection]":
-        """Hold the collection, made where there was none, for this thread alone."""
-
-    @property
-    @abstractmethod
-    def _place(self) -> str:
-        """Return what errors call it."""
 
     @property
     @abstractmethod
@@ -80,8 +70,8 @@ class ChromaBase(ABC):
                 collection.upsert(
                     ids=[chunk.id for chunk in batch],
                     embeddings=embedded,
-                    documents=[chunk.text for chunk in batch],
-                    metadatas=[to_metadata(chunk) for chunk in batch],
+                    documents=[self._records.text(chunk) for chunk in batch],
+                    metadatas=[self._records.metadata(chunk) for chunk in batch],
                 )
 
     def remove(self, ids: Sequence[str]) -> None:
@@ -100,7 +90,8 @@ class ChromaBase(ABC):
         with self._writing() as collection:
             for batch in batches(changed, BATCH):
                 collection.update(
-                    ids=[chunk.id for chunk in batch], metadatas=[to_metadata(chunk) for chunk in batch]
+                    ids=[chunk.id for chunk in batch],
+                    metadatas=[self._records.metadata(chunk) for chunk in batch],
                 )
 
     def get(self, ids: Sequence[str], caller: Caller) -> list[Chunk]:
@@ -110,9 +101,16 @@ class ChromaBase(ABC):
 
     def scan(self, after: str = "", limit: int = 1000) -> list[Chunk]:
         """Return the next chunks in the order of their ids, whoever may read them."""
-        with self._reading() as collection:
-            ids = self._ids_after(collection, after, limit) if collection else []
-        return self._stored(ids)
+        while True:
+            with self._reading() as collection:
+                ids = self._ids_after(collection, after, limit) if collection else []
+            try:
+                chunks = self._stored(ids)
+            except ShreddedError:
+                chunks = [chunk for each in readable([[id_] for id_ in ids], self._stored) for chunk in each]
+            if chunks or not ids:
+                return chunks
+            after = ids[-1]
 
     def search(self, query: str, caller: Caller, k: int) -> list[Hit]:
         """Return at most `k` chunks that `caller` may read, nearest first; the score is the cosine."""
@@ -218,7 +216,12 @@ class ChromaBase(ABC):
 
     def _chunks(self, collection: "Collection", ids: list[str]) -> dict[str, Chunk]:
         """Return the chunks with these ids, by id; unknown ids are left out."""
-        return _chunks(collection, ids)
+        found: dict[str, Chunk] = {}
+        for batch in batches(dict.fromkeys(ids), BATCH):
+            rows: Any = collection.get(batch, include=["documents", "metadatas"])
+            records = zip(rows["ids"], rows["documents"], rows["metadatas"], strict=True)
+            found |= {id_: self._records.chunk(id_, text, metadata) for id_, text, metadata in records}
+        return found
 
     def _permitted_among(self, collection: "Collection", ids: list[str], caller: Caller) -> Some[str]:
         """Return those of `ids` that `caller` may read."""
@@ -231,10 +234,6 @@ class ChromaBase(ABC):
     def _permitted_ids(self, collection: "Collection", caller: Caller) -> list[str]:
         """Return the ids of everything that `caller` may read."""
         return collection.get(where=permitted(caller), include=[])["ids"]
-
-    @abstractmethod
-    def _ids_after(self, collection: "Collection", after: str, limit: int) -> list[str]:
-        """Return the next `limit` ids behind `after`, in their order."""
 
     def _find(self, client: "ClientAPI") -> "Collection | None":
         """Return the collection of this generation, if there is one.
@@ -249,6 +248,8 @@ class ChromaBase(ABC):
         except NotFoundError:
             return None
         check_built_with(self._place, (collection.metadata or {}).get("embedder"), self.embedder)
+        if not self._is_resealing:
+            self._check_sealed(collection)
         return collection
 
     def _create(self, client: "ClientAPI") -> "Collection":
@@ -288,13 +289,3 @@ def _is_caught(near: dict[str, float]) -> bool:
     """
     scores = Counter(round(score, 6) for score in near.values())
     return len(near) >= LEAST // 2 and 2 * max(scores.values()) >= len(near)
-
-
-def _chunks(collection: "Collection", ids: Sequence[str]) -> dict[str, Chunk]:
-    """Return the chunks with these ids, by id."""
-    found: dict[str, Chunk] = {}
-    for batch in batches(dict.fromkeys(ids), BATCH):
-        rows: Any = collection.get(batch, include=["documents", "metadatas"])
-        records = zip(rows["ids"], rows["documents"], rows["metadatas"], strict=True)
-        found |= {id_: to_chunk(text, metadata) for id_, text, metadata in records}
-    return found

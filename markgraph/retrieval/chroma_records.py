@@ -2,16 +2,24 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from markgraph.retrieval.bodies import Bodies, from_text, refuse_clear, refuse_sealed, to_text
+from markgraph.retrieval.chunk_rows import is_outdated
 from markgraph.retrieval.types import Chunk
 from markgraph.security.caller import Caller, readers_of
 from markgraph.security.permissions import Permissions
+from markgraph.security.sealing.keyring import Keyring
 
 NOBODY = "nobody"
 """An atom that nobody holds: Chroma refuses empty lists."""
 NO_PAGE = 0
 """Chroma keeps the old value of a key that a new record lacks, so none may be left out."""
+
+
+SEALED = "sealed"
+"""The key of a record that holds a whole chunk, sealed."""
 
 
 def permitted(caller: Caller) -> dict[str, Any]:
@@ -25,22 +33,57 @@ def permitted(caller: Caller) -> dict[str, Any]:
     return {"$and": [{"tenant": caller.tenant}, cleared, {"$or": readers}]}
 
 
+@dataclass(frozen=True)
+class Records:
+    """Makes records of chunks, sealed where there is a keyring, and chunks of records."""
+
+    seal: Keyring | None
+    place: str
+    """What errors call it."""
+
+    def text(self, chunk: Chunk) -> str:
+        """Return what Chroma keeps as the document; it also cuts that into words, in clear."""
+        return chunk.text if self.seal is None else ""
+
+    def metadata(self, chunk: Chunk) -> dict[str, Any]:
+        """Return the rest."""
+        if self.seal is None:
+            return to_metadata(chunk)
+        return _permissions(chunk) | {SEALED: to_text(Bodies(self.seal).of(chunk))}
+
+    def chunk(self, id_: str, text: str, metadata: Mapping[str, Any], *, lenient: bool = False) -> Chunk:
+        """Return the chunk of a record; `lenient` takes one in clear where there is a keyring, too.
+
+        Raises:
+            SealError: it is sealed where there is no keyring, or the other way round.
+        """
+        if SEALED in metadata:
+            if self.seal is None:
+                refuse_sealed(self.place)
+            return Bodies(self.seal).chunk(id_, from_text(metadata[SEALED]), permissions_in(metadata))
+        if self.seal is not None and not lenient:
+            refuse_clear(self.place)
+        return to_chunk(text, metadata)
+
+    def is_outdated(self, metadata: Mapping[str, Any]) -> bool:
+        """Tell whether a record is to be sealed anew."""
+        sealed = from_text(metadata.get(SEALED))
+        return self.seal is not None and is_outdated(self.seal, metadata["tenant"], sealed)
+
+
 def to_metadata(chunk: Chunk) -> dict[str, Any]:
     """Return all of `chunk` but its text."""
-    return {
+    return _permissions(chunk) | {
         "source": chunk.source,
         "title": chunk.title,
         "start": chunk.start,
         "end": chunk.end,
         "page": chunk.page or NO_PAGE,
-        "tenant": chunk.tenant,
         "heading": json.dumps(chunk.heading),
         "page_breaks": json.dumps(chunk.page_breaks),
-        "classification": chunk.classification,
         "before": chunk.before,
         "after": chunk.after,
         "metadata": json.dumps(chunk.metadata),
-        "readers": list(chunk.readers) or [NOBODY],
     }
 
 
@@ -59,6 +102,14 @@ def to_chunk(text: str, metadata: Mapping[str, Any]) -> Chunk:
         classification=permissions.classification,
         metadata=json.loads(metadata["metadata"]),
     )
+
+
+def _permissions(chunk: Chunk) -> dict[str, Any]:
+    return {
+        "tenant": chunk.tenant,
+        "classification": chunk.classification,
+        "readers": list(chunk.readers) or [NOBODY],
+    }
 
 
 def permissions_in(metadata: Mapping[str, Any]) -> Permissions:

@@ -19,6 +19,7 @@ from markgraph.retrieval.chroma_base import ChromaBase
 from markgraph.retrieval.dense import Embedder, check_embedder
 from markgraph.retrieval.generations import Generation
 from markgraph.security.doors import is_loopback
+from markgraph.security.sealing.keyring import Keyring
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -47,6 +48,8 @@ class ChromaServerIndex(ChromaBase):
     """Which of the collection's vectors, where it has several; see `markgraph.retrieval.generations`."""
     neighbours: int = 4000
     """How many a search looks at before it lists what is permitted; 0 lists at once."""
+    seal: Keyring | None = None
+    """Seals everything but ids, permissions and vectors; None sends it in clear."""
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
     _connected: "ClientAPI | None" = field(default=None, init=False, repr=False, compare=False)
     _opened: "Collection | None" = field(default=None, init=False, repr=False, compare=False)
@@ -134,6 +137,15 @@ class ChromaServerIndex(ChromaBase):
         if not there:
             self._listed = []
         return there
+
+    def _scrub(self, cleared: bool) -> None:
+        if not cleared:
+            return
+        raise StorageError(
+            f"The documents at {self._place} are sealed now, but the server's files still hold what they "
+            "were, and only the server could overwrite that. Ingest into another collection, and "
+            "start the server on a folder without the old one."
+        )
 
     @property
     def _client(self) -> "ClientAPI":

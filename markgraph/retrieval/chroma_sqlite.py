@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from markgraph.retrieval.chroma_records import to_chunk
-from markgraph.retrieval.types import Chunk
 from markgraph.security.caller import Caller, readers_of
 
 _SEGMENT = "(SELECT id FROM segments WHERE collection = :collection AND scope = 'METADATA')"
@@ -46,6 +44,12 @@ _AFTER = f"""
     ORDER BY embedding_id LIMIT :limit
 """  # noqa: S608
 
+DOCUMENT = "chroma:document"
+_FORGET_LOG = """
+    UPDATE embeddings_queue SET metadata = NULL WHERE seq_id <= (SELECT max(seq_id) FROM max_seq_id
+    JOIN segments ON segments.id = segment_id WHERE scope = 'METADATA')
+"""
+
 
 def permitted_among(
     database: sqlite3.Connection, collection: UUID, ids: Sequence[str], caller: Caller
@@ -68,15 +72,27 @@ def permitted_ids(database: sqlite3.Connection, collection: UUID, caller: Caller
     return [id_ for (id_,) in database.execute(_ALL, _held(collection, caller))]
 
 
-def chunks_of(database: sqlite3.Connection, collection: UUID, ids: Sequence[str]) -> dict[str, Chunk]:
-    """Return the chunks with these ids, by id; unknown ids are left out."""
+def records_of(
+    database: sqlite3.Connection, collection: UUID, ids: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return the records with these ids, by id; unknown ids are left out. The text is under `DOCUMENT`."""
     values = {"collection": str(collection), "ids": json.dumps(list(ids))}
     found: defaultdict[str, dict[str, Any]] = defaultdict(lambda: {"readers": []})
     for id_, key, value in database.execute(_RECORDS, values):
         found[id_][key] = value
     for id_, reader in database.execute(_READERS, values):
         found[id_]["readers"].append(reader)
-    return {id_: to_chunk(record["chroma:document"], record) for id_, record in found.items()}
+    return dict(found)
+
+
+def forget_log(database: sqlite3.Connection) -> None:
+    """Overwrite what Chroma's log says of records that are in its tables already, and all that was deleted.
+
+    The vectors in the log stay: those of the last thousand changes are nowhere else.
+    """
+    database.execute(_FORGET_LOG)
+    database.commit()
+    database.execute("VACUUM")
 
 
 def ids_after(database: sqlite3.Connection, collection: UUID, after: str, limit: int) -> list[str]:

@@ -3,46 +3,36 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from shutil import rmtree
 
+from markgraph.retrieval.bodies import Bodies, permitted_by, readable, refuse_clear, refuse_sealed
+from markgraph.retrieval.chunk_rows import (
+    LAYOUT,
+    ROWS,
+    SCHEMA,
+    Row,
+    is_outdated,
+    permission_number,
+    permissions_of,
+    put,
+    transaction,
+)
 from markgraph.retrieval.storage import open_database, storage_errors
-from markgraph.retrieval.types import Chunk, Vectors, permitted_as
+from markgraph.retrieval.types import Chunk, Vectors
 from markgraph.security.caller import Caller, readers_of
 from markgraph.security.permissions import Permissions, may_read
+from markgraph.security.sealing.keyring import Keyring
 from markgraph.text import words
 
-_LAYOUT = 1
-"""The `user_version` of the tables below; grows with each change of them."""
-# `changes` names the positions that were written, the newest change of each, so that whoever keeps what was
-# made from the chunks can catch up; triggers see to it, so that no writer forgets. No position is used twice.
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS permissions (
-    permission INTEGER PRIMARY KEY, tenant TEXT NOT NULL, readers TEXT NOT NULL,
-    classification INTEGER NOT NULL, UNIQUE (tenant, readers, classification));
-CREATE TABLE IF NOT EXISTS chunks (
-    position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, tenant TEXT NOT NULL,
-    permission INTEGER NOT NULL, body TEXT NOT NULL, words TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS chunks_by_permission ON chunks (permission);
-CREATE TABLE IF NOT EXISTS changes (
-    change INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, position INTEGER NOT NULL UNIQUE);
-CREATE INDEX IF NOT EXISTS changes_by_tenant ON changes (tenant, change);
-CREATE TABLE IF NOT EXISTS bases (
-    tenant TEXT PRIMARY KEY, folder TEXT NOT NULL, change INTEGER NOT NULL, size INTEGER NOT NULL);
-CREATE TRIGGER IF NOT EXISTS chunk_added AFTER INSERT ON chunks BEGIN
-    INSERT INTO changes (tenant, position) VALUES (new.tenant, new.position); END;
-CREATE TRIGGER IF NOT EXISTS chunk_removed AFTER DELETE ON chunks BEGIN
-    DELETE FROM changes WHERE position = old.position;
-    INSERT INTO changes (tenant, position) VALUES (old.tenant, old.position); END;
-CREATE TRIGGER IF NOT EXISTS chunk_permitted AFTER UPDATE OF permission ON chunks
-    WHEN old.permission <> new.permission BEGIN
-    DELETE FROM changes WHERE position = new.position;
-    INSERT INTO changes (tenant, position) VALUES (new.tenant, new.position); END;
-"""
 _AMONG = "id IN (SELECT value FROM json_each(?))"
+_ENDS = "SELECT typeof(body) FROM chunks WHERE position IN (SELECT min(position) FROM chunks"
+_ENDS += " UNION SELECT max(position) FROM chunks)"
+_PAGE = 500
 
 
 @dataclass
@@ -55,6 +45,9 @@ class ChunkStore:
     path: Path
     name: str = "words"
     """What results call it."""
+    seal: Keyring | None = None
+    """Seals the chunks, and leaves of their words what counts them; None keeps both in clear."""
+    _is_checked: bool = field(default=False, init=False, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -71,19 +64,9 @@ class ChunkStore:
 
     def add(self, chunks: Sequence[Chunk], vectors: Vectors | None = None) -> None:  # noqa: ARG002
         """Store `chunks`; one that is there already is replaced, with its permissions."""
-        rows = [(chunk, " ".join(_indexed_words(chunk))) for chunk in chunks]
+        rows = self._rows_of(chunks)
         with self._writing() as database:
-            kinds = {chunk.permissions for chunk in chunks}
-            numbers = {permissions: _permission(database, permissions) for permissions in kinds}
-            for chunk, stems in rows:
-                # Other words need another position; the same words keep theirs, and what was made of them.
-                id_ = chunk.id
-                database.execute("DELETE FROM chunks WHERE id = ? AND words <> ?", (id_, stems))
-                database.execute(
-                    """INSERT INTO chunks (id, tenant, permission, body, words) VALUES (?, ?, ?, ?, ?)
-                    ON CONFLICT (id) DO UPDATE SET permission = excluded.permission, body = excluded.body""",
-                    (id_, chunk.tenant, numbers[chunk.permissions], chunk.to_json(), stems),
-                )
+            put(database, rows)
         self._written({chunk.tenant for chunk in chunks})
 
     def remove(self, ids: Sequence[str]) -> None:
@@ -99,15 +82,13 @@ class ChunkStore:
         """Change who may read the chunks with these ids, from the next search on; unknown ids are ignored."""
         if not ids or not self.path.exists():
             return
-        among, readers = json.dumps(list(ids)), json.dumps(permissions.readers)
-        foreign = f"SELECT body FROM chunks WHERE {_AMONG} AND tenant <> ? LIMIT 1"  # noqa: S608
-        update = f"""UPDATE chunks SET permission = ?,
-            body = json_set(body, '$.readers', json(?), '$.classification', ?) WHERE {_AMONG}"""  # noqa: S608
+        among = json.dumps(list(ids))
+        foreign = f"SELECT id, tenant FROM chunks WHERE {_AMONG} AND tenant <> ? LIMIT 1"  # noqa: S608
+        update = f"UPDATE chunks SET permission = ? WHERE {_AMONG}"  # noqa: S608
         with self._writing() as database:
-            for (body,) in database.execute(foreign, (among, permissions.tenant)):
-                permitted_as(Chunk.from_json(body), permissions)  # says what is wrong
-            permission = _permission(database, permissions)
-            database.execute(update, (permission, readers, permissions.classification, among))
+            for id_, tenant in database.execute(foreign, (among, permissions.tenant)):
+                raise ValueError(f"Chunk {id_} belongs to tenant {tenant!r}, not {permissions.tenant!r}.")
+            database.execute(update, (permission_number(database, permissions), among))
         self._written({permissions.tenant})
 
     def get(self, ids: Sequence[str], caller: Caller) -> list[Chunk]:
@@ -115,20 +96,53 @@ class ChunkStore:
         readers_of(caller)  # nobody is refused, found or not
         if not self.path.exists():
             return []
-        query = f"SELECT id, body FROM chunks WHERE {_AMONG}"  # noqa: S608
         with self._reading() as database:
-            rows = database.execute(query, (json.dumps(list(ids)),)).fetchall()
-        found = {id_: Chunk.from_json(body) for id_, body in rows}
-        return [found[id_] for id_ in ids if id_ in found and may_read(caller, found[id_].permissions)]
+            rows = database.execute(f"{ROWS} WHERE {_AMONG}", (json.dumps(list(ids)),)).fetchall()
+        # Only what may be read is opened.
+        rows = [row for row in rows if may_read(caller, permissions_of(row))]
+        found = {row[1]: self._chunk(row) for row in rows}
+        return [found[id_] for id_ in ids if id_ in found]
 
     def scan(self, after: str = "", limit: int = 1000) -> list[Chunk]:
         """Return the next chunks in the order of their ids, whoever may read them."""
         if not self.path.exists():
             return []
+        while True:
+            with self._reading() as database:
+                query = f"{ROWS} WHERE id > ? ORDER BY id LIMIT ?"
+                rows = database.execute(query, (after, limit)).fetchall()
+            if not rows or (chunks := readable(rows, self._chunk)):
+                return chunks if rows else []
+            after = rows[-1][1]
+
+    def reseal(self, progress: Callable[[int], object] = bool) -> int:
+        """Seal what isn't, or is under an old key, and return how many chunks that were; can be repeated."""
+        if self.seal is None or not self.path.exists():
+            return 0
+        self._is_checked = True
         with self._reading() as database:
-            query = "SELECT body FROM chunks WHERE id > ? ORDER BY id LIMIT ?"
-            rows = database.execute(query, (after, limit)).fetchall()
-        return [Chunk.from_json(body) for (body,) in rows]
+            after, last = 0, database.execute("SELECT max(position) FROM chunks").fetchone()[0] or 0
+        sealed, tenants = 0, set[str]()
+        while after < last:
+            with self._writing() as database:
+                query = f"{ROWS} WHERE position > ? AND position <= ? ORDER BY position LIMIT {_PAGE}"
+                rows: list[Row] = database.execute(query, (after, last)).fetchall()
+                old = [row for row in rows if is_outdated(self.seal, row[2], row[3])]
+                put(database, self._rows_of([self._chunk(row, lenient=True) for row in old]))
+            tenants |= {row[2] for row in old}
+            after = rows[-1][0] if rows else last
+            sealed += len(old)
+            progress(len(rows))
+        self._scrub()
+        self._written(tenants)
+        return sealed
+
+    def _scrub(self) -> None:
+        """Overwrite what was deleted from the files."""
+        rmtree(self.path.with_suffix(".bm25s"), ignore_errors=True)  # made anew of hashed words
+        with storage_errors(self.path), self._lock:
+            for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                self._database.execute(statement).fetchall()
 
     def __len__(self) -> int:
         """Return how many chunks are stored, readable or not."""
@@ -137,59 +151,66 @@ class ChunkStore:
         with self._reading() as database:
             return int(database.execute("SELECT count(*) FROM chunks").fetchone()[0])
 
+    def _rows_of(self, chunks: Sequence[Chunk]) -> list[tuple[Chunk, str | bytes, str]]:
+        """Return each chunk with what is kept of it, and of its words."""
+        if self.seal is None:
+            return [(chunk, chunk.to_json(), " ".join(_indexed_words(chunk))) for chunk in chunks]
+        bodies = Bodies(self.seal)
+        hashed = {tenant: bodies.hashed(tenant) for tenant in {chunk.tenant for chunk in chunks}}
+        return [
+            (chunk, bodies.of(chunk), " ".join(hashed[chunk.tenant](_indexed_words(chunk))))
+            for chunk in chunks
+        ]
+
+    def _terms(self, query: str, tenant: str) -> list[str]:
+        """Return the words of a question as they are kept."""
+        terms = words(query)
+        return terms if self.seal is None else Bodies(self.seal).hashed(tenant)(terms)
+
+    def _chunk(self, row: Row, *, lenient: bool = False) -> Chunk:
+        """Return the chunk in a row; `lenient` takes one in clear, too."""
+        _, id_, _, body, *_ = row
+        if self.seal is not None and not (lenient and isinstance(body, str)):
+            return Bodies(self.seal).chunk(id_, body, permissions_of(row))
+        return permitted_by(permissions_of(row), Chunk.from_json(str(body)))
+
+    def _stored_at(self, database: sqlite3.Connection, positions: Sequence[int]) -> list[tuple[int, Chunk]]:
+        """Return the chunks at `positions`, in that order, and where they are."""
+        query = f"{ROWS} WHERE position IN (SELECT value FROM json_each(?))"  # noqa: S608
+        found = {row[0]: self._chunk(row) for row in database.execute(query, (json.dumps(positions),))}
+        return [(position, found[position]) for position in positions if position in found]
+
+    def _check(self, database: sqlite3.Connection) -> None:
+        """Refuse a file that is sealed where there is no keyring, or the other way round."""
+        if self._is_checked:
+            return
+        kinds = {kind for (kind,) in database.execute(_ENDS)}
+        if self.seal is None and "blob" in kinds:
+            refuse_sealed(self.path)
+        if self.seal is not None and "text" in kinds:
+            refuse_clear(self.path)
+        self._is_checked = self.seal is not None or bool(kinds)
+
     def _written(self, tenants: Collection[str]) -> None:
         """Take note of a write of this process to chunks of `tenants`, after it."""
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """Give one consistent view of the file."""
-        with storage_errors(self.path), self._lock, _transaction(self._database, "DEFERRED") as database:
+        with storage_errors(self.path), self._lock, transaction(self._database, "DEFERRED") as database:
+            self._check(database)
             yield database
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """Make all of some writes take place, or none."""
-        with storage_errors(self.path), self._lock, _transaction(self._database, "IMMEDIATE") as database:
+        with storage_errors(self.path), self._lock, transaction(self._database, "IMMEDIATE") as database:
+            self._check(database)
             yield database
 
     @cached_property
     def _database(self) -> sqlite3.Connection:
-        return open_database(self.path, _LAYOUT, _SCHEMA)
-
-
-@contextmanager
-def _transaction(database: sqlite3.Connection, kind: str) -> Iterator[sqlite3.Connection]:
-    database.execute(f"BEGIN {kind}")
-    try:
-        yield database
-    except BaseException:
-        database.execute("ROLLBACK")
-        raise
-    database.execute("COMMIT")
-
-
-def stored_at(database: sqlite3.Connection, positions: Sequence[int]) -> list[tuple[int, Chunk]]:
-    """Return the chunks at `positions`, in that order, and where they are."""
-    query = "SELECT position, body FROM chunks WHERE position IN (SELECT value FROM json_each(?))"
-    bodies = dict(database.execute(query, (json.dumps(positions),)).fetchall())
-    return [(position, Chunk.from_json(bodies[position])) for position in positions if position in bodies]
-
-
-def permissions_since(database: sqlite3.Connection, tenant: str, last: int) -> dict[int, Permissions]:
-    """Return the permissions of a tenant's chunks, by their numbers, those after number `last`."""
-    query = """SELECT permission, readers, classification FROM permissions
-        WHERE tenant = ? AND permission > ? ORDER BY permission"""
-    rows = database.execute(query, (tenant, last))
-    return {number: Permissions(tenant, tuple(json.loads(readers)), level) for number, readers, level in rows}
-
-
-def _permission(database: sqlite3.Connection, permissions: Permissions) -> int:
-    """Return the number of these permissions, a new one where they are new."""
-    key = (permissions.tenant, json.dumps(permissions.readers), permissions.classification)
-    query = "SELECT permission FROM permissions WHERE (tenant, readers, classification) = (?, ?, ?)"
-    row = database.execute(query, key).fetchone()
-    insert = "INSERT INTO permissions (tenant, readers, classification) VALUES (?, ?, ?)"
-    return int(row[0]) if row else int(database.execute(insert, key).lastrowid or 0)
+        return open_database(self.path, LAYOUT, SCHEMA)
 
 
 def _indexed_words(chunk: Chunk) -> list[str]:

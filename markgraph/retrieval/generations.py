@@ -83,6 +83,9 @@ class Store(Index, Protocol):
     def drop(self, generation: str) -> None:
         """Remove a generation; one that isn't there is ignored."""
 
+    def reseal(self, progress: Callable[[int], object] = bool) -> int:
+        """Seal what isn't, or is under an old key, and return how many chunks that were; can be repeated."""
+
 
 @dataclass
 class SwitchableIndex:
@@ -134,6 +137,19 @@ class SwitchableIndex:
         """Return the next chunks in the order of their ids, whoever may read them."""
         return self._do(lambda index: index.scan(after, limit))
 
+    def reseal(self, progress: Callable[[int], object] = bool) -> int:
+        """Seal what isn't, or is under an old key, and return how many chunks that were.
+
+        Other generations than the one that serves are dropped: they can be made again, and their embedders
+        may not be at hand to seal them.
+        """
+        generation = self.index.current()
+        for name in self.index.generations():
+            if name != (generation.name if generation else FIRST):
+                self.index.drop(name)
+        serving = self._now()
+        return serving.reseal(progress)
+
     def __len__(self) -> int:
         """Return how many chunks are stored, readable or not."""
         return self._do(len)
@@ -151,7 +167,7 @@ class SwitchableIndex:
             if self._now() is serving:
                 return done
 
-    def _now(self) -> Index:
+    def _now(self) -> Store:
         generation = self.index.current()
         if generation is None:
             return self.index

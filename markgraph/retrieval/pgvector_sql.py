@@ -36,6 +36,9 @@ SEARCH = f"""
     SELECT {_COLUMNS}, 1 - (embedding <=> %(vector)s::vector) FROM {{chunks}} WHERE {_PERMITTED}
     ORDER BY embedding <=> %(vector)s::vector LIMIT %(k)s
 """  # noqa: S608
+SOME = "SELECT body FROM {chunks} LIMIT 1"
+RESEAL = "UPDATE {chunks} SET body = %(body)s WHERE id = %(id)s AND body = %(old)s"
+VACUUM = "VACUUM FULL {chunks}"
 COUNT = "SELECT count(*) FROM {chunks}"
 THERE = "SELECT to_regclass(%(table)s) IS NOT NULL"
 BUILT_WITH = "SELECT embedder FROM {generations} WHERE name = %(generation)s"

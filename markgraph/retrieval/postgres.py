@@ -11,6 +11,7 @@ from markgraph.errors import ConfigError, MarkError, MissingExtraError, StorageE
 
 if TYPE_CHECKING:
     from psycopg import Connection
+    from psycopg.sql import Composed
     from psycopg_pool import ConnectionPool
 
 PATIENCE = 10
@@ -76,6 +77,13 @@ class Postgres:
                 "postgresql://USER@HOST:PORT/DATABASE, or host=HOST dbname=DATABASE user=USER."
             ) from None
         return " ".join(f"{key}={value}" for key, value in parts.items() if key not in HIDDEN) or "by PGHOST"
+
+    def vacuum(self, statement: "Composed") -> None:
+        """Run a statement that takes no transaction around it."""
+        import psycopg
+
+        with psycopg.connect(self.conninfo, autocommit=True, connect_timeout=PATIENCE) as connection:
+            connection.execute(statement)
 
     def _open(self) -> "ConnectionPool[Connection[Any]]":
         import psycopg

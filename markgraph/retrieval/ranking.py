@@ -11,7 +11,7 @@ from typing import Self
 
 import numpy as np
 
-from markgraph.retrieval.chunk_store import permissions_since
+from markgraph.retrieval.chunk_rows import permissions_since
 from markgraph.retrieval.frequencies import GONE, Array, Segment, merge
 from markgraph.security.caller import Caller, readers_of
 from markgraph.security.permissions import Permissions, may_read

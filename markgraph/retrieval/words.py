@@ -6,11 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from markgraph.retrieval.chunk_store import ChunkStore, permissions_since, stored_at
+from markgraph.retrieval.chunk_rows import permissions_since
+from markgraph.retrieval.chunk_store import ChunkStore
 from markgraph.retrieval.types import Hit
 from markgraph.security.caller import Caller, readers_of
 from markgraph.security.permissions import may_read
-from markgraph.text import words
 
 CACHED_VIEWS = 8
 """How many sets of permissions keep their word statistics in memory."""
@@ -38,9 +38,11 @@ class WordsIndex(ChunkStore):
             return []
         with self._reading() as database:
             view = self._view(database, caller)
-        scores = dict(view.search(words(query), k))
+        scores = dict(view.search(self._terms(query, caller.tenant), k))
         with self._reading() as database:  # what was removed meanwhile is not there any more
-            hits = [Hit(chunk, scores[position]) for position, chunk in stored_at(database, list(scores))]
+            hits = [
+                Hit(chunk, scores[position]) for position, chunk in self._stored_at(database, list(scores))
+            ]
         return [hit for hit in hits if may_read(caller, hit.chunk.permissions)]
 
     def _written(self, tenants: Collection[str]) -> None:

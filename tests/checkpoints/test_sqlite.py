@@ -23,7 +23,7 @@ from markgraph.checkpoints import SqliteCheckpointer
 from markgraph.errors import StorageError
 
 BASE = {"put", "put_writes", "get_tuple", "list", "delete_thread"}
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def graph(checkpointer: Any) -> Any:
@@ -76,7 +76,7 @@ def test_none_keeps_nothing() -> None:
 
 def test_another_process_reads_and_continues_a_thread(place: Path) -> None:
     code = (
-        "import sys; from tests.test_checkpoints import ask, checkpoints\n"
+        "import sys; from tests.checkpoints.test_sqlite import ask, checkpoints\n"
         "print(ask(checkpoints.sqlite(sys.argv[1]), 't1'))"
     )
     first = subprocess.run(

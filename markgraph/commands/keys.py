@@ -1,0 +1,132 @@
+"""`markgraph keys`: the keys that seal what is kept on disk."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from markgraph.build import make, make_services
+from markgraph.checkpoints import SealedCheckpointer
+from markgraph.checkpoints.reseal import reseal as reseal_threads
+from markgraph.citations.index import relink
+from markgraph.commands.checks import OUTPUTS, check_choice
+from markgraph.errors import ConfigError, UsageError
+from markgraph.ingestion.lock import alone
+from markgraph.retrieval.hybrid import HybridIndex
+from markgraph.security.caller import Caller, require_role
+from markgraph.security.sealing.keyring import Keyring
+
+LEDGER = "ledger.sqlite"
+
+
+def run(config: DictConfig) -> int:
+    """Do what the action says, print what was done, and return 0."""
+    check_choice(config, "action", tuple(ACTIONS))
+    check_choice(config, "output", OUTPUTS)
+    check_choice(config, "yes", (None, True, False))
+    caller: Caller = make(config, "auth").caller
+    require_role(caller, config.role)
+    keyring = make(config, "seal")
+    if not isinstance(keyring, Keyring):
+        raise ConfigError("There are no keys with seal=none. Leave that out, or say seal=keyring.")
+    done = ACTIONS[config.action](config, keyring)
+    if config.output == "json":
+        print(json.dumps(done, ensure_ascii=False))  # noqa: T201
+    else:
+        for name, value in done.items():
+            print(f"{name:12} {_shown(value)}")  # noqa: T201
+    return 0
+
+
+def list_keys(_config: DictConfig, keyring: Keyring) -> dict[str, Any]:
+    """Return what there is."""
+    names = keyring.names() if keyring.path.exists() else None
+    return {
+        "keyring": str(keyring.file),
+        "masters": names.masters if names else {},
+        "tenants": names.tenants if names else {},
+        "shredded": names.shredded if names else [],
+    }
+
+
+def rotate(_config: DictConfig, keyring: Keyring) -> dict[str, Any]:
+    """Make a master and new keys, and say what is left to do."""
+    master = keyring.rotate()
+    tenants = keyring.names().tenants
+    if tenants:
+        _hint("What was sealed before is under old keys still. Run `markgraph keys reseal`, then `retire`.")
+    else:
+        _hint(f"Keep a copy of {keyring.file} elsewhere: without it nothing that is sealed opens.")
+    return {"master": master, "tenants": tenants}
+
+
+def reseal(config: DictConfig, keyring: Keyring) -> dict[str, Any]:
+    """Seal a collection and the threads anew."""
+    # The keyring of all of them, so that each sees what another does.
+    names = ("index", "ledger", "citations", "checkpoint")
+    index, ledger, citations, threads = make_services(config, *names, seal=keyring)
+    folder = Path(config.data_dir).expanduser() / config.collection
+    done = {"documents": 0, "chunks": 0, "threads": 0}
+    with tqdm(unit="row", desc="sealing", disable=None, file=sys.stderr) as bar:
+        if folder.exists():
+            with alone(folder):
+                done["documents"] = ledger.reseal(bar.update)
+                parts: list[Any] = [*index.parts] if isinstance(index, HybridIndex) else [index]
+                done["chunks"] = max(part.reseal(bar.update) for part in parts)
+                if citations is not None and len(citations):
+                    relink(index, citations)
+        if isinstance(threads, SealedCheckpointer):
+            done["threads"] = reseal_threads(threads, bar.update)
+    others = sorted(each.parent.name for each in folder.parent.glob(f"*/{LEDGER}") if each.parent != folder)
+    if others:
+        _hint(f"Other collections are as they were: {', '.join(others)}. Reseal each with collection=NAME.")
+    return done
+
+
+def retire(_config: DictConfig, keyring: Keyring) -> dict[str, Any]:
+    """Forget masters that wrap nothing."""
+    return {"retired": keyring.retire(), "masters": keyring.names().masters}
+
+
+def shred(config: DictConfig, keyring: Keyring) -> dict[str, Any]:
+    """Delete the keys of a tenant, if that is meant."""
+    if config.tenant is None:
+        raise UsageError("Whose keys? Give tenant=NAME; `markgraph keys list` names those that have any.")
+    tenant = str(config.tenant)
+    if not _is_meant(tenant, config.yes):
+        raise UsageError(
+            f"Shredding can't be undone: everything of tenant {tenant!r} is lost for good, copies included. "
+            "Add yes=true if that is meant."
+        )
+    keyring.shred(tenant)
+    return {"shredded": keyring.names().shredded}
+
+
+ACTIONS: Mapping[str, Callable[[DictConfig, Keyring], dict[str, Any]]] = {
+    "list": list_keys,
+    "rotate": rotate,
+    "reseal": reseal,
+    "retire": retire,
+    "shred": shred,
+}
+
+
+def _is_meant(tenant: str, yes: bool | None) -> bool:
+    if yes is not None or sys.stdin is None or not sys.stdin.isatty():
+        return yes is True
+    print(f"Everything of tenant {tenant!r} will be lost for good. Type its name: ", end="", file=sys.stderr)  # noqa: T201
+    return input() == tenant
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name or '(none)'}: {number}" for name, number in value.items()) or "none"
+    return ", ".join(value) or "none" if isinstance(value, list) else str(value)
+
+
+def _hint(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201
