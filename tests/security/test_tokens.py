@@ -9,6 +9,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
@@ -199,6 +201,42 @@ def minted(idp: Provider, door: TokenDoor, kind: str) -> str:
         made: str = door.verifiers[0].make(ANNA, 1)  # type: ignore[attr-defined]
         return made
     return idp.token(alg=kind)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+)
+HEADERS = st.sampled_from("alg typ kid crit jwk jku x5c x5u b64 zip enc cty".split())
+NAMES = st.sampled_from(
+    "iss aud sub exp nbf iat jti client_id tenant roles groups clearance scope cnf auth_time amr acr".split()
+)
+
+
+@given(
+    header=st.dictionaries(HEADERS, JSON), claims=st.dictionaries(NAMES, JSON), signature=st.text("AZ09-_")
+)
+def test_no_header_is_a_fault(
+    header: dict[str, Any], claims: dict[str, Any], signature: str, idp: Provider, door: TokenDoor
+) -> None:
+    for known in ({}, {"kid": "ed"}, {"kid": "rsa", "alg": "RS256"}, {"kid": "ed", "alg": "Ed25519"}):
+        with pytest.raises(UnauthenticatedError):
+            admit(door, unsigned(header | known, idp.claims() | claims, signature))
+
+
+@given(changes=st.dictionaries(NAMES, JSON, min_size=1, max_size=4))
+def test_no_claim_is_a_fault_and_none_but_its_own_makes_a_caller(
+    changes: dict[str, Any], idp: Provider, door: TokenDoor
+) -> None:
+    whole = idp.claims() | changes
+    try:
+        caller = admit(door, signed_by(idp.keys["Ed25519"], "Ed25519", whole))
+    except UnauthenticatedError:
+        return
+    assert (whole["iss"], caller.subject, caller.tenant) == (idp.url, whole["sub"], whole["tenant"])
+    assert whole["aud"] == "markgraph" or "markgraph" in whole["aud"]
+    assert set(caller.roles) <= set(whole["roles"] or [])
 
 
 @pytest.mark.parametrize(
