@@ -79,9 +79,7 @@ def build(
         wiring.add("compress", compress(model=model, embedder=embedder, index=index), index)
     wiring.add("generate", generate(model=model, domains=domains or {}), index)
     wiring.add("validate", validate(embedder=embedder), index)
-    wiring.add("quote", quote(), index)
-    wiring.add("respond", respond, index, ends=True)
-    wiring.add("refuse", refuse, index, ends=True)
+    _add_ends(wiring, index, quote())
     connect(graph, max_attempts=max_attempts)
     return limited(graph.compile(checkpointer=checkpointer, name="qa"), limits)
 
@@ -98,6 +96,13 @@ def _add_search(
         return
     wiring.add("retrieve", replace(search, k=max(search.k, rerank.candidates)))
     wiring.add("rerank", Rerank(index, rerank, search.k))
+
+
+def _add_ends(wiring: Wiring, index: Index, quote: Quote) -> None:
+    """Add what a run ends with."""
+    wiring.add("quote", quote, index)
+    wiring.add("respond", respond, index, ends=True)
+    wiring.add("refuse", refuse, index, ends=True)
 
 
 def connect(graph: StateGraph[QAState, Caller, Question, Answer], *, max_attempts: int) -> None:

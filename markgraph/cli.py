@@ -165,8 +165,6 @@ def _guarded(verb: str, arguments: Sequence[str]) -> int:
 
 
 def _run_verb(verb: str, arguments: Sequence[str]) -> int:
-    # LangGraph reads it when it is imported: rows may make no object but those that are listed.
-    os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
     from markgraph.commands.hydra_app import run_app
     from markgraph.errors import MarkError
 

@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.prebuilt import ToolNode
 
-from markgraph.errors import MarkError
+from markgraph.errors import MarkError, SandboxError
 from markgraph.nodes.approve import has_side_effects
 from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Resource, calling
@@ -34,8 +34,8 @@ class CallTools:
     """How many tools may be called in a turn."""
 
     def needs(self, state: AgentState) -> list[Need]:
-        """Return the permission to call each tool that nobody declined, and to read where one does."""
-        (message,) = self._allowed(state)["messages"]
+        """Return the permission to call each tool that is to run, and to read where one does."""
+        (message,) = self._sorted(state)[0]["messages"]
         names = sorted({call["name"] for call in message.tool_calls})
         reading = [tool for tool in self.tools if tool.name in names and reads_documents(tool)]
         documents = [Need("documents:read", Resource("tool", tool.name)) for tool in reading]
@@ -126,6 +126,7 @@ def passages_of(message: ToolMessage) -> list[Passage]:
 
 
 def _explain(error: Exception) -> str:
-    if isinstance(error, MarkError):  # a denial or a full disk is not the model's to explain away
+    # A denial or a full disk is not the model's to explain away; a sandbox's refusal may teach it to ask.
+    if isinstance(error, MarkError) and not isinstance(error, SandboxError):
         raise error
     return f"The tool failed: {error}"

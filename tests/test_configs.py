@@ -38,10 +38,16 @@ def groups_of(primary: str) -> set[str]:
     groups = set()
     for default in yaml.safe_load((CONF / f"{primary}.yaml").read_text("utf-8"))["defaults"]:
         if isinstance(default, dict):
-            groups |= {key for key in default if not key.startswith("override ")}
+            chosen = {key for key in default if not key.startswith("override ")}
+            groups |= chosen.union(*map(groups_within, chosen))
         elif default not in ("base", "_self_"):
             groups |= groups_of(default)
     return groups
+
+
+def groups_within(group: str) -> set[str]:
+    """Return the groups that options of a group choose from in turn, as `auth` does from `auth/policy`."""
+    return {file.parent.relative_to(CONF).as_posix() for file in (CONF / group).glob("*/*.yaml")}
 
 
 def build(graph: str, folder: Path, *overrides: str) -> Graph:

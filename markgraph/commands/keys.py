@@ -14,10 +14,12 @@ from markgraph.checkpoints import SealedCheckpointer
 from markgraph.checkpoints.reseal import reseal as reseal_threads
 from markgraph.citations.index import relink
 from markgraph.commands.checks import OUTPUTS, check_choice
+from markgraph.commands.guarded import journal_of
 from markgraph.errors import ConfigError, UsageError
 from markgraph.ingestion.lock import alone
 from markgraph.retrieval.hybrid import HybridIndex
-from markgraph.security.caller import Caller, require_role
+from markgraph.security.caller import Caller
+from markgraph.security.policy import Need, Resource
 from markgraph.security.sealing.keyring import Keyring
 
 LEDGER = "ledger.sqlite"
@@ -29,7 +31,7 @@ def run(config: DictConfig) -> int:
     check_choice(config, "output", OUTPUTS)
     check_choice(config, "yes", (None, True, False))
     caller: Caller = make(config, "auth").caller
-    require_role(caller, config.role)
+    journal_of(config, "keys", caller).require(Need("keys:manage", Resource("keys", config.action)))
     keyring = make(config, "seal")
     if not isinstance(keyring, Keyring):
         raise ConfigError("There are no keys with seal=none. Leave that out, or say seal=keyring.")

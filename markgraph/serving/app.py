@@ -20,6 +20,7 @@ from markgraph.errors import (
     MissingExtraError,
     OverloadedError,
     ProviderError,
+    SandboxError,
     StorageError,
     UnauthenticatedError,
     UsageError,
@@ -56,6 +57,7 @@ STATUS: Mapping[type[MarkError], int] = {
     ApprovalNeededError: 409,
     EmptyIndexError: 409,
     UsageError: 422,
+    SandboxError: 422,
     LimitError: 429,
     OverloadedError: 503,
     ProviderError: 503,
@@ -87,18 +89,7 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _explain_input)
     app.add_exception_handler(ValidationError, _explain_input)  # LangServe's own, of a batch
 
-    async def admitted(request: Request) -> None:
-        """Let a request in as its caller's; this dependency stands before every route but /health.
-
-        From here on `ASKING.get().caller` is who asks.
-        """
-        client = request.client.host if request.client else None
-        caller = await asyncio.to_thread(door.admit, client, headers_of(request.scope["headers"]))
-        thread = request.headers.get("x-thread-id")
-        if thread:
-            policy.require(caller, "threads:write", Resource("thread"))
-        ASKING.set(await _asking(request, caller, limits))
-
+    admitted = _admission(door, policy, limits)
     _add_own_routes(app, graphs, door, admitted)
     for name, graph in graphs.items():
         with warnings.catch_warnings():
@@ -115,6 +106,20 @@ def create_app(
             )
     app.router.on_startup.clear()  # LangServe's banner
     return app
+
+
+def _admission(door: Door, policy: Policy, limits: Limits | None) -> Admission:
+    """Return the dependency that stands before every route but /health."""
+
+    async def admitted(request: Request) -> None:
+        """Let a request in as its caller's: from here on `ASKING.get().caller` is who asks."""
+        client = request.client.host if request.client else None
+        caller = await asyncio.to_thread(door.admit, client, headers_of(request.scope["headers"]))
+        if request.headers.get("x-thread-id"):
+            policy.require(caller, "threads:write", Resource("thread"))
+        ASKING.set(await _asking(request, caller, limits))
+
+    return admitted
 
 
 def _add_own_routes(app: FastAPI, graphs: Mapping[str, Graph], door: Door, admitted: Admission) -> None:

@@ -13,6 +13,7 @@ from markgraph.errors import DeniedError, ProviderError
 from markgraph.security.caller import Caller, cache_scope_of, owner_of, server_caller
 from markgraph.security.doors import LocalDoor, headers_of
 from markgraph.security.policy import Policy, Resource
+from markgraph.serving.langgraph_limits import count_request, limits_of_server
 
 STUDIO = "https://smith.langchain.com"
 """Where the Studio page comes from; its requests still come from this machine."""
@@ -22,6 +23,7 @@ SERVER_PREFIXES = ("langgraph_", "__")
 
 # Composed at import, like the graphs in graphs/studio.py: a request must not wait for files to be read.
 _DOOR = door_from("serve", server_overrides(auth=True))
+_LIMITS = limits_of_server()
 _POLICY: Policy = make_service(compose("serve", server_overrides(auth=True)), "policy")
 
 auth = Auth()
@@ -43,6 +45,7 @@ async def authenticate(scope: dict[str, Any]) -> dict[str, Any]:
         raise Refused(status_code=401, detail=str(error), headers=challenge) from error
     except ProviderError as error:
         raise Refused(status_code=503, detail=str(error)) from error
+    await count_request(_LIMITS, caller, scope)
     return {
         "identity": caller.subject,
         "permissions": list(caller.roles),
