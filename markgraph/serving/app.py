@@ -149,8 +149,9 @@ def _add_own_routes(app: FastAPI, graphs: Mapping[str, Graph], door: Door, admit
 async def _send_to_login(request: Request, error: Exception) -> Response:
     """Send people who open a page to the login; programs get to know what is missing."""
     wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
-    if wants_page and not request.url.path.startswith("/login"):
-        return RedirectResponse(f"/login?{urlencode({'next': request.url.path})}", status_code=303)
+    path = request.scope["path"]
+    if wants_page and not path.startswith("/login"):
+        return RedirectResponse(f"/login?{urlencode({'next': path})}", status_code=303)
     return await _explain(request, error)
 
 
