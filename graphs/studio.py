@@ -3,7 +3,8 @@
 MARKGRAPH_OVERRIDES holds Hydra overrides for them, as on a command line: `model=fake embedder=hash`.
 """
 
-from markgraph.build import load_graph, server_overrides
+from markgraph.build import load_graph
+from markgraph.environment import server_overrides
 from markgraph.verification.verify import require_safe
 
 qa = require_safe(load_graph("qa", ["audit=file", *server_overrides(auth=False)]))

@@ -13,9 +13,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from markgraph.build import check_environment, search_path, with_chosen_groups
+from markgraph.build import with_chosen_groups
 from markgraph.collection import check_collection, collections_in
 from markgraph.config_errors import explain, nearest
+from markgraph.environment import check_environment, search_path
 from markgraph.errors import ConfigError, EmptyIndexError
 
 

@@ -11,10 +11,10 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.text import Text
 
-from markgraph.build import CONFIG_MODULE, own_configs
 from markgraph.commands.checks import OUTPUTS, check_choice, check_number
 from markgraph.commands.judged import Judged, asking, judged
 from markgraph.commands.terminal import printable
+from markgraph.environment import CONFIG_MODULE, own_configs
 from markgraph.errors import ConfigError, StorageError, UsageError
 from markgraph.evaluation.tuning import Fit, ask_parts, fit
 from markgraph.retrieval.fusion import Convex

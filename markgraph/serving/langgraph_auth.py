@@ -8,7 +8,8 @@ from typing import Any
 
 from langgraph_sdk import Auth
 
-from markgraph.build import compose, door_from, make_service, server_overrides
+from markgraph.build import compose, door_from, make_service
+from markgraph.environment import server_overrides
 from markgraph.errors import DeniedError, ProviderError
 from markgraph.security.caller import Caller, cache_scope_of, owner_of, server_caller
 from markgraph.security.doors import LocalDoor, headers_of

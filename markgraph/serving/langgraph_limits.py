@@ -8,7 +8,8 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from markgraph.build import compose, make, server_overrides
+from markgraph.build import compose, make
+from markgraph.environment import server_overrides
 from markgraph.errors import LimitError
 from markgraph.security.caller import Caller
 from markgraph.security.limits import Limits

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import yaml
 from omegaconf import DictConfig
 
-from markgraph.build import CONFIG_MODULE, stages_of
+from markgraph.build import stages_of
 from markgraph.config_errors import locate
+from markgraph.environment import CONFIG_MODULE
 from markgraph.security.effects import declared_by
 from markgraph.verification.rules import GUARDING
 

@@ -1,0 +1,54 @@
+"""What the environment says of the config: variables, and a person's own config files."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from markgraph.errors import ConfigError
+
+CONFIG_MODULE = "markgraph.conf"
+
+
+def server_overrides(*, auth: bool) -> list[str]:
+    """Return the overrides in MARKGRAPH_OVERRIDES that are about `auth`, or those that are not.
+
+    Those about the policy are among both. LangGraph Server builds graphs at import, and has no command line
+    that we could read.
+    """
+    overrides = shlex.split(os.environ.get("MARKGRAPH_OVERRIDES", ""))
+    both = ("auth/policy", "policy")
+    return [each for each in overrides if each.startswith(both) or each.startswith("auth") is auth]
+
+
+def check_environment() -> None:
+    """Refuse a MARKGRAPH_SEAL that is no option of conf/seal/.
+
+    Raises:
+        ConfigError: naming those that there are.
+    """
+    chosen = os.environ.get("MARKGRAPH_SEAL", "none")
+    options = sorted(
+        file.name.removesuffix(".yaml")
+        for file in files(CONFIG_MODULE).joinpath("seal").iterdir()
+        if file.name.endswith(".yaml")
+    )
+    if chosen not in options:
+        raise ConfigError(f"MARKGRAPH_SEAL is {chosen!r}. Allowed: {', '.join(options)}.")
+
+
+def own_configs(data_dir: str | None = None) -> Path:
+    """Return where a person's own config files are, laid out like conf/: `experiment/NAME.yaml`."""
+    home = os.environ.get("MARKGRAPH_HOME") or Path(os.environ.get("HOME", "."), ".local/share/markgraph")
+    return Path(data_dir or home).expanduser().absolute() / "conf"
+
+
+def search_path(overrides: Sequence[str]) -> list[str]:
+    """Return the override that lets Hydra find a person's own config files, where there are any."""
+    chosen = [value for key, _, value in (each.partition("=") for each in overrides) if key == "data_dir"]
+    folder = own_configs(chosen[-1].strip("'\"") if chosen else None)
+    if not folder.is_dir() or any(each.startswith("hydra.searchpath=") for each in overrides):
+        return []
+    escaped = str(folder).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
+    return [f"hydra.searchpath=['file://{escaped}']"]
