@@ -11,6 +11,7 @@ from markgraph.commands.checks import check_choice, check_number
 from markgraph.errors import MissingExtraError, UsageError
 from markgraph.security.checks import refuse_unsafe
 from markgraph.security.doors import Door
+from markgraph.security.guard import Guard
 from markgraph.verification.verify import require_safe
 
 
@@ -28,11 +29,11 @@ def run(config: DictConfig) -> int:
         raise MissingExtraError("Serving needs uvicorn: pip install 'markgraph[serve]'.") from error
     from markgraph.serving.app import create_app
 
-    policy, limits = make_services(config, "policy", "limits")
-    graph = require_safe(build_graph(config, policy=policy, limits=limits))
+    policy, audit, limits = make_services(config, "policy", "audit", "limits")
+    graph = require_safe(build_graph(config, policy=policy, audit=audit, limits=limits))
     name = graph.get_name()
     listener = _listen(config.host, config.port)
-    app = create_app({name: graph}, door, policy, limits)
+    app = create_app({name: graph}, door, Guard(policy, audit), limits)
     where = f"http://{config.host}:{listener.getsockname()[1]}"
     print(f"MARK serves {where}/{name}/playground/ (Ctrl-C stops it)", file=sys.stderr)  # noqa: T201
     server = uvicorn.Server(uvicorn.Config(app, log_level=config.debug.log_level.lower()))

@@ -41,11 +41,12 @@ except ImportError as error:
 from markgraph.build import Graph
 from markgraph.security.caller import Caller
 from markgraph.security.doors import Door, headers_of
+from markgraph.security.guard import Guard
 from markgraph.security.limits import Limits
-from markgraph.security.policy import Policy, Resource
+from markgraph.security.policy import Need, Resource
 from markgraph.serving.bodies import check_body
+from markgraph.serving.bounds import RequestBounds
 from markgraph.serving.first_event import FirstEvent
-from markgraph.serving.guard import Guard
 from markgraph.serving.headers import SecurityHeaders
 from markgraph.serving.runnable import ASKING, Asked, Asking, served
 
@@ -73,7 +74,7 @@ RETRY_AFTER = 5
 
 
 def create_app(
-    graphs: Mapping[str, Graph], door: Door, policy: Policy, limits: Limits | None = None
+    graphs: Mapping[str, Graph], door: Door, guard: Guard, limits: Limits | None = None
 ) -> FastAPI:
     """Return an application that serves each graph under its name, to each caller within `limits`.
 
@@ -83,13 +84,13 @@ def create_app(
     app = FastAPI(title="MARK", version=version("markgraph"), docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(door.hosts))
     app.add_middleware(FirstEvent, explain=_answer_to)
-    app.add_middleware(Guard)
+    app.add_middleware(RequestBounds)
     app.add_middleware(SecurityHeaders)
     app.add_exception_handler(MarkError, _explain)
     app.add_exception_handler(RequestValidationError, _explain_input)
     app.add_exception_handler(ValidationError, _explain_input)  # LangServe's own, of a batch
 
-    admitted = _admission(door, policy, limits)
+    admitted = _admission(door, guard, limits)
     _add_own_routes(app, graphs, door, admitted)
     for name, graph in graphs.items():
         with warnings.catch_warnings():
@@ -108,7 +109,7 @@ def create_app(
     return app
 
 
-def _admission(door: Door, policy: Policy, limits: Limits | None) -> Admission:
+def _admission(door: Door, guard: Guard, limits: Limits | None) -> Admission:
     """Return the dependency that stands before every route but /health."""
 
     async def admitted(request: Request) -> None:
@@ -116,7 +117,7 @@ def _admission(door: Door, policy: Policy, limits: Limits | None) -> Admission:
         client = request.client.host if request.client else None
         caller = await asyncio.to_thread(door.admit, client, headers_of(request.scope["headers"]))
         if request.headers.get("x-thread-id"):
-            policy.require(caller, "threads:write", Resource("thread"))
+            guard.require(caller, Need("threads:write", Resource("thread")))
         ASKING.set(await _asking(request, caller, limits))
 
     return admitted

@@ -5,13 +5,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import uvicorn
 
 from markgraph.build import compose, make_service
-from markgraph.security.policy import Policy
+from markgraph.security.guard import Guard
 
 
 @contextmanager
@@ -52,6 +52,6 @@ def post_head(path: str, *headers: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def default_policy() -> Policy:
-    """Return what callers may do where nothing else is configured."""
-    return cast(Policy, make_service(compose("serve"), "policy"))
+def default_guard() -> Guard:
+    """Return what lets callers do what the default policy allows."""
+    return Guard(make_service(compose("serve"), "policy"))

@@ -14,6 +14,7 @@ from markgraph.retrieval.types import Index
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
 from markgraph.security.doors import LocalDoor
+from markgraph.security.guard import Guard
 from markgraph.serving.app import create_app
 from tests.graphs.conftest import LIABILITY, PAYMENT
 from tests.retrieval.index_suite import chunk
@@ -21,7 +22,7 @@ from tests.retrieval.index_suite import chunk
 # LangServe reads an attribute that pydantic has moved since.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211")
 
-POLICY = make_service(compose("serve"), "policy")
+GUARD = Guard(make_service(compose("serve"), "policy"))
 NOTE = {"tool": "save_note", "args": {"text": "hello"}}
 
 
@@ -34,7 +35,7 @@ def index(tmp_path: Path) -> Index:
 
 def post(graph: Graph, caller: Caller, client: str = "127.0.0.1", path: str = "/invoke") -> Any:
     name = graph.get_name()
-    app = create_app({name: graph}, LocalDoor(caller), POLICY)
+    app = create_app({name: graph}, LocalDoor(caller), GUARD)
     with TestClient(app, base_url="http://127.0.0.1", client=(client, 5000)) as http:
         return http.post(f"/{name}{path}", json={"input": {"question": "When is payment due?"}})
 
@@ -50,7 +51,7 @@ def test_another_machine_gets_403_on_every_route(
     index: Index, embedder: HashEmbeddings, reader: Caller
 ) -> None:
     graph = load_graph("qa", model=FakeChatModel(), embedder=embedder, index=index)
-    app = create_app({"qa": graph}, LocalDoor(reader), POLICY)
+    app = create_app({"qa": graph}, LocalDoor(reader), GUARD)
     paths = [path for path in app.openapi()["paths"] if path.startswith("/qa")]
     assert len(paths) >= 8
     with TestClient(app, base_url="http://127.0.0.1", client=("10.0.0.9", 5000)) as http:
@@ -88,7 +89,7 @@ def test_what_goes_on_within_a_run_is_not_shown(
     graph = load_graph("qa", **services)
 
     def ask(question: str, path: str, *groups: str) -> str:
-        app = create_app({"qa": graph}, LocalDoor(Caller("anna", ("reader",), groups=groups)), POLICY)
+        app = create_app({"qa": graph}, LocalDoor(Caller("anna", ("reader",), groups=groups)), GUARD)
         with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 5000)) as http:
             body, headers = {"input": {"question": question}}, {"x-thread-id": "t"}
             return http.post(f"/qa{path}", json=body, headers=headers).text
@@ -110,7 +111,7 @@ def embedder() -> HashEmbeddings:
 def test_a_thread_needs_its_own_permission(index: Index, reader: Caller) -> None:
     graph = load_graph("qa", model=FakeChatModel(), embedder=HashEmbeddings(), index=index)
     strict = make_service(compose("serve", ["auth/policy=strict"]), "policy")
-    app = create_app({"qa": graph}, LocalDoor(reader), strict)
+    app = create_app({"qa": graph}, LocalDoor(reader), Guard(strict))
     with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 5000)) as http:
         asked = {"json": {"input": {"question": "When is payment due?"}}}
         assert http.post("/qa/invoke", **asked).status_code == 200  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from markgraph.security.caller import Caller
 from markgraph.security.doors import LocalDoor
 from markgraph.serving.app import create_app
 from tests.retrieval.index_suite import chunk
-from tests.serving.running import default_policy, running
+from tests.serving.running import default_guard, running
 
 SCHEMATHESIS = Path(__file__).parents[2] / ".fuzz/bin/schemathesis"
 pytestmark = [
@@ -64,7 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
     index.add([chunk("Payment is due within 30 days.")])
     services: Any = {"embedder": HashEmbeddings(), "index": index, "checkpoint": InMemorySaver()}
     model = FakeChatModel(responses=["Payment is due within 30 days. [1]"])
-    app = create_app({"qa": load_graph("qa", model=model, **services)}, TokenDoor(Caller()), default_policy())
+    app = create_app({"qa": load_graph("qa", model=model, **services)}, TokenDoor(Caller()), default_guard())
     description = folder / "openapi.json"
     description.write_text(json.dumps(app.openapi()))
     with running(app) as address:

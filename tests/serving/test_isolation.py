@@ -30,7 +30,7 @@ from markgraph.security.tokens.store import AuthStore
 from markgraph.serving.app import create_app
 from tests.retrieval.index_suite import chunk
 from tests.security.provider import serving
-from tests.serving.running import default_policy
+from tests.serving.running import default_guard
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince211"),
@@ -108,7 +108,7 @@ def running(folder: Path) -> Iterator[Served]:
     door: TokenDoor = make(compose("serve", ["auth=dev", f"data_dir={folder}"]), "auth")
     store = AuthStore(str(folder / "auth.sqlite"))
     keys = {owner_of(person): ApiKeys(store).make(person, 1) for person in PEOPLE}
-    app = create_app({"qa": graph}, door, default_policy())
+    app = create_app({"qa": graph}, door, default_guard())
     with serving(app) as url:
         yield Served(url, app, graph, store, door, keys)
 

@@ -16,7 +16,7 @@ from markgraph.security.doors import TokenDoor
 from markgraph.security.issuer.server import Issuer
 from markgraph.serving.app import create_app
 from tests.security.provider import serving
-from tests.serving.running import default_policy
+from tests.serving.running import default_guard
 
 ADA = Caller("ada", ["reader"], "acme", scopes=["graph:run", "documents:read"])
 GRANT = {"grant_type": "client_credentials"}
@@ -42,7 +42,7 @@ def secret(issuer: Issuer) -> str:
 
 @pytest.fixture(scope="module")
 def url(door: TokenDoor) -> Iterator[str]:
-    with serving(create_app({}, door, default_policy())) as url:
+    with serving(create_app({}, door, default_guard())) as url:
         yield url
 
 

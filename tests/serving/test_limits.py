@@ -30,7 +30,7 @@ from markgraph.serving.app import create_app
 from tests.retrieval.index_suite import chunk
 from tests.security.test_limits import NO_LIMIT, in_one_window
 from tests.servers import redis_server
-from tests.serving.running import default_policy, running
+from tests.serving.running import default_guard, running
 
 # LangServe reads an attribute that pydantic has moved since.
 pytestmark = pytest.mark.filterwarnings(
@@ -63,7 +63,7 @@ def serve(index: WordsIndex) -> Callable[..., Any]:
         limits = Limits(counters or MemoryCounters(), **(NO_LIMIT | some.pop("limits", {})))
         services = {"embedder": HashEmbeddings(), "index": index, "limits": limits} | some
         graph = load_graph("qa", model=model or FakeChatModel(responses=[SAID]), **services)
-        app = create_app({"qa": graph}, NamedDoor(ANNA), default_policy(), limits)
+        app = create_app({"qa": graph}, NamedDoor(ANNA), default_guard(), limits)
         with running(app) as address, httpx.Client(base_url=address, timeout=30, trust_env=False) as client:
             yield client
 
@@ -196,6 +196,8 @@ def test_redis_that_stops_is_never_a_500_and_limits_stay(serve: Any) -> None:
 
 class AwayIndex:
     """Is away: `fault` is what happens."""
+
+    name = "away"
 
     def __init__(self, fault: Callable[[], None]) -> None:
         self.fault = fault

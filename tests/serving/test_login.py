@@ -18,7 +18,7 @@ from markgraph.retrieval.words import WordsIndex
 from markgraph.serving.app import create_app
 from tests.retrieval.index_suite import chunk
 from tests.security.provider import CLIENT, SECRET, Provider, provider, serving
-from tests.serving.running import default_policy
+from tests.serving.running import default_guard
 from tests.serving.test_playground import CHROMIUM, FLAGS
 
 pytestmark = [
@@ -58,7 +58,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         ]
         door = make(compose("serve", ["auth=oidc", *settings]), "auth")
         with serving(
-            create_app({"qa": load_graph("qa", **services)}, door, default_policy()),
+            create_app({"qa": load_graph("qa", **services)}, door, default_guard()),
             port,
         ) as url:
             yield Site(url, idp)

@@ -25,9 +25,9 @@ from markgraph.security.caller import Caller
 from markgraph.security.doors import LocalDoor
 from markgraph.serving.app import create_app
 from markgraph.serving.bodies import MAX_DEPTH, check_body
-from markgraph.serving.guard import Guard
+from markgraph.serving.bounds import RequestBounds
 from tests.retrieval.index_suite import chunk
-from tests.serving.running import default_policy, post_head, raw, running
+from tests.serving.running import default_guard, post_head, raw, running
 
 # LangServe reads an attribute that pydantic has moved since.
 pytestmark = pytest.mark.filterwarnings(
@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     model = FakeChatModel(responses=["Payment is due within 30 days. [1]"])
     graph = load_graph("qa", model=model, embedder=HashEmbeddings(), index=index)
     with running(
-        create_app({"qa": graph}, LocalDoor(Caller("anna", ("reader",))), default_policy())
+        create_app({"qa": graph}, LocalDoor(Caller("anna", ("reader",))), default_guard())
     ) as address:
         yield address
 
@@ -145,7 +145,7 @@ class Endless:
     def __init__(self) -> None:
         self.sent = 0
         routes = [Route("/stream", self.stream), Route("/echo", self.echo, methods=["POST"])]
-        self.app = Guard(Starlette(routes=routes), patience=0.5)
+        self.app = RequestBounds(Starlette(routes=routes), patience=0.5)
 
     async def stream(self, request: Request) -> StreamingResponse:
         async def pieces() -> Any:

@@ -20,7 +20,7 @@ class _RefusedError(Exception):
 
 
 @dataclass(frozen=True)
-class Guard:
+class RequestBounds:
     """ASGI middleware: reads a body up to a size and a time, and cancels a request whose client is gone.
 
     Does not include: WebSockets, which pass; bodies that are larger than memory allows to hold.
