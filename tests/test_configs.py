@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import pytest
 import yaml
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from markgraph.build import Graph, build_graph, compose, load_graph
 from markgraph.cli import VERBS, overrides_of
@@ -73,7 +73,9 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("primary", PRIMARIES)
 def test_primary_config_composes(primary: str) -> None:
-    assert compose(primary).data_dir == os.environ["MARKGRAPH_HOME"]
+    config = compose(primary)
+    assert config.data_dir == os.environ["MARKGRAPH_HOME"]
+    assert OmegaConf.to_container(config, resolve=True)  # whatever a group refers to is there
 
 
 def choices(primary: str) -> Iterator[dict[str, str]]:

@@ -1,6 +1,7 @@
 """`markgraph token`: tokens, the clients that may ask for them, and API keys."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from markgraph.security.issuer.server import Issuer
     from markgraph.security.tokens.api_keys import ApiKeys
 
+WIDE = 200
+"""Columns of a table that goes into a file or another program."""
 YEARS = 3650
 """Days that the longest API key lives."""
 
@@ -161,10 +164,11 @@ def _show(config: DictConfig, answer: dict[str, Any]) -> None:
 def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
     table = Table(title=title, box=None, padding=(0, 2, 0, 0), title_justify="left")
     for column in rows[0] if rows else ("none",):
-        table.add_column(column, no_wrap=column == "id")
+        table.add_column(column, no_wrap=column == "id", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
-    Console(highlight=False, markup=False).print(table)
+    width = None if sys.stdout.isatty() else WIDE
+    Console(highlight=False, markup=False, width=width).print(table)
 
 
 def _cell(value: Any) -> str:
