@@ -12,7 +12,7 @@ from markgraph.audit.types import Composed
 
 _REFERENCE = re.compile(r"\$\{\s*(\w+)")
 _SECRET = re.compile(r"(^|_)(key|token|secret|password|credentials?)$", re.IGNORECASE)
-NO_MATTER = {"audit", "checkpoint", "policy"}
+NO_MATTER = {"audit", "checkpoint", "limits", "policy", "seal"}
 """Services that no answer depends on: what the caller might do and read is taken down with each run."""
 WITHHELD = "(withheld)"
 """Stands for a secret that the config itself held."""

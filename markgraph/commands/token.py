@@ -162,13 +162,16 @@ def _show(config: DictConfig, answer: dict[str, Any]) -> None:
 
 
 def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
-    table = Table(title=title, box=None, padding=(0, 2, 0, 0), title_justify="left")
-    for column in rows[0] if rows else ("none",):
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in rows[0] if rows else ():
         table.add_column(column, no_wrap=column == "id", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     width = None if sys.stdout.isatty() else WIDE
-    Console(highlight=False, markup=False, width=width).print(table)
+    console = Console(highlight=False, markup=False, width=width)
+    console.print(f"{title}:" if rows else f"{title}: none")
+    if rows:
+        console.print(table)
 
 
 def _cell(value: Any) -> str:
