@@ -1,6 +1,7 @@
 """The HTTP application: LangServe over compiled graphs, and /health."""
 
 import asyncio
+import logging
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
@@ -50,6 +51,7 @@ from markgraph.serving.first_event import FirstEvent
 from markgraph.serving.headers import SecurityHeaders
 from markgraph.serving.runnable import ASKING, Asked, Asking, served
 
+logger = logging.getLogger(__name__)
 Admission = Callable[[Request], Awaitable[None]]
 UNAUTHENTICATED = 401
 STATUS: Mapping[type[MarkError], int] = {
@@ -182,12 +184,17 @@ async def _explain(_: Request, error: Exception) -> JSONResponse:
 
 def _answer_to(error: Exception) -> JSONResponse:
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+    detail = str(error)
+    if isinstance(error, StorageError) and not isinstance(error, FullDiskError):
+        # Which store, and where, is the operator's to know.
+        logger.error("%s", error)
+        detail = "Something that this server keeps its data in can't be used now. Try again later."
     headers = {}
     if status == UNAUTHENTICATED:
         headers["www-authenticate"] = 'Bearer realm="markgraph"'
     if status in (429, 503):
         headers["retry-after"] = str(error.retry_after if isinstance(error, LimitError) else RETRY_AFTER)
-    return JSONResponse({"detail": str(error)}, status_code=status, headers=headers)
+    return JSONResponse({"detail": detail}, status_code=status, headers=headers)
 
 
 async def _explain_input(_: Request, error: Exception) -> JSONResponse:
