@@ -110,7 +110,7 @@ def test_other_collections_are_named(markgraph: Command, documents: Path) -> Non
     [
         (["forget"], 2, "'action'"),
         (["list", "seal=none"], 2, "no keys with seal=none"),
-        (["rotate", "auth.caller.roles=[reader]"], 4, "needs role 'writer'"),
+        (["rotate", "auth.caller.roles=[reader]"], 4, "needs permission 'keys:manage'"),
         (["shred", "tenant=nobody", "yes=true"], 2, "'nobody' has no keys. Tenants that have: none"),
         (["retire"], 1, "There is no keyring"),
     ],

@@ -8,7 +8,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-from markgraph.build import Graph, load_graph
+from markgraph.build import Graph, compose, load_graph, make_service
 from markgraph.errors import DeniedError
 from markgraph.graphs.agent import build
 from markgraph.models.embed import HashEmbeddings
@@ -124,6 +124,7 @@ def test_waits_for_a_word_before_something_is_sent_out(
         "embedder": embedder,
         "index": index,
         "tools": [search_documents(index), web],
+        "policy": make_service(compose("embed"), "policy"),
     }
     graph = build(**services, checkpointer=InMemorySaver())
     assert verify(graph) == []
