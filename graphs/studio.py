@@ -7,5 +7,5 @@ from markgraph.build import load_graph
 from markgraph.environment import server_overrides
 from markgraph.verification.verify import require_safe
 
-qa = require_safe(load_graph("qa", ["audit=file", *server_overrides(auth=False)]))
-agent = require_safe(load_graph("agent", ["audit=file", *server_overrides(auth=False)]))
+qa = require_safe(load_graph("qa", ["audit=file", *server_overrides()]))
+agent = require_safe(load_graph("agent", ["audit=file", *server_overrides()]))

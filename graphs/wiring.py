@@ -99,6 +99,9 @@ class Wiring:
                 update = await node.acall(*given)
                 update = await asyncio.to_thread(_taken_down, node, state, update, journal, ends)
                 return measured(name, began, update)
+            except asyncio.CancelledError as error:
+                _failed(journal, error)  # at once: nothing waits for a task that is cancelled
+                raise
             except Exception as error:
                 await asyncio.to_thread(_failed, journal, error)
                 raise
@@ -132,7 +135,7 @@ def _taken_down(node: Node, state: Any, update: Update, journal: Journal, ends: 
     return update | {"run_id": journal.run_id} if isinstance(node, Authorize) else update
 
 
-def _failed(journal: Journal, error: Exception) -> None:
+def _failed(journal: Journal, error: BaseException) -> None:
     """Take down that a run failed; LangGraph stops one for a person's word by raising, too."""
     if not isinstance(error, GraphBubbleUp):
         journal.failed(error)

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from markgraph.retrieval.dense import Embedder
     from markgraph.retrieval.search import Refine
     from markgraph.retrieval.types import Index
-    from markgraph.security.doors import Door
     from markgraph.security.limits import Limits
     from markgraph.security.policy import Policy
     from markgraph.security.sealing.keyring import Keyring
@@ -204,12 +203,6 @@ def make_embedder(option: str, settings: Mapping[str, Any]) -> "Embedder":
         config.embedder[key] = value
     embedder: Embedder = make(config, "embedder")
     return embedder
-
-
-def door_from(job: str, overrides: Sequence[str] = ()) -> "Door":
-    """Return the door that the config of `job` describes."""
-    door: Door = make(compose(job, overrides), "auth")
-    return door
 
 
 @lru_cache(maxsize=128)

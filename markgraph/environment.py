@@ -11,15 +11,13 @@ from markgraph.errors import ConfigError
 CONFIG_MODULE = "markgraph.conf"
 
 
-def server_overrides(*, auth: bool) -> list[str]:
-    """Return the overrides in MARKGRAPH_OVERRIDES that are about `auth`, or those that are not.
+def server_overrides() -> list[str]:
+    """Return the overrides in MARKGRAPH_OVERRIDES: LangGraph Server has no command line that we could read.
 
-    Those about the policy are among both. LangGraph Server builds graphs at import, and has no command line
-    that we could read.
+    Its graphs and its door are given all of them. To sort them by their names would lose what an overlay
+    such as `experiment=` says of the other.
     """
-    overrides = shlex.split(os.environ.get("MARKGRAPH_OVERRIDES", ""))
-    both = ("auth/policy", "policy")
-    return [each for each in overrides if each.startswith(both) or each.startswith("auth") is auth]
+    return shlex.split(os.environ.get("MARKGRAPH_OVERRIDES", ""))
 
 
 def check_environment() -> None:

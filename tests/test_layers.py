@@ -23,7 +23,7 @@ FORBIDDEN = {
 """What the modules of a layer must not import, below `markgraph`."""
 MAY_BUILD_AT_IMPORT = {"graphs/studio.py", "markgraph/serving/langgraph_auth.py"}
 """What `langgraph.json` names: the server imports it once, and must not build within a request."""
-BUILDERS = {"load_graph", "build_graph", "compose", "door_from", "build", "instantiate", "create_app"}
+BUILDERS = {"load_graph", "build_graph", "compose", "build", "instantiate", "create_app"}
 
 
 def modules() -> list[Path]:

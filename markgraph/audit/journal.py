@@ -70,7 +70,7 @@ class Journal:
         outcome = "refused" if update.get("refused") else "done"
         self.guard.note(self.caller, self._whole, outcome, about, "written")
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException) -> None:
         """Take down that the run failed, or was refused to go on."""
         outcome = "denied" if isinstance(error, DeniedError) else "failed"
         about = self._about | {"error": type(error).__name__}

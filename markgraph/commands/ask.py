@@ -15,10 +15,12 @@ from omegaconf import DictConfig
 
 from markgraph.build import Graph, build_graph, make
 from markgraph.commands.checks import OUTPUTS, check_choice
+from markgraph.commands.guarded import journal_of
 from markgraph.commands.terminal import Draft, print_answer
 from markgraph.errors import UsageError
 from markgraph.retrieval.storage import storage_errors
 from markgraph.security.caller import Caller, thread_key
+from markgraph.security.policy import Need, Resource
 from markgraph.verification.verify import require_safe
 
 REFUSED = 3
@@ -33,7 +35,9 @@ def run(config: DictConfig) -> int:
     thread: RunnableConfig = {
         "configurable": {"thread_id": thread_key(caller, f"{graph.get_name()}:{config.thread}")}
     }
-    if config.thread is None:
+    if config.thread is not None:
+        journal_of(config, "ask", caller).require(Need("threads:write", Resource("thread")))
+    else:
         graph = graph.copy(update={"checkpointer": InMemorySaver()})
     answer = _ask(graph, caller, thread, config)
     if config.output == "json":

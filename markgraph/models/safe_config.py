@@ -26,13 +26,19 @@ def safe_config(folder: Path) -> Any:
     from transformers import CONFIG_MAPPING
 
     check_model(folder)
-    settings = sanitized(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    text = (folder / "config.json").read_text(encoding="utf-8")
+    settings = sanitized(json.loads(text, object_hook=_number))
     kind = str(settings.get("model_type"))
     # As transformers decides for itself.
     kind = "ministral" if kind == "mistral" and "layer_types" in settings else kind
     if kind not in CONFIG_MAPPING:
         raise ValueError(f"config.json has model_type {kind!r}, which transformers doesn't know")
     return CONFIG_MAPPING[kind].from_dict(settings)
+
+
+def _number(value: dict[str, Any]) -> Any:
+    """Return the number that transformers writes as `{"__float__": "Infinity"}`; anything else as it is."""
+    return float(value["__float__"]) if value.keys() == {"__float__"} else value
 
 
 def check_model(folder: Path) -> None:

@@ -118,9 +118,10 @@ def _admission(door: Door, guard: Guard, limits: Limits | None) -> Admission:
         """Let a request in as its caller's: from here on `ASKING.get().caller` is who asks."""
         client = request.client.host if request.client else None
         caller = await asyncio.to_thread(door.admit, client, headers_of(request.scope["headers"]))
-        if request.headers.get("x-thread-id"):
-            guard.require(caller, Need("threads:write", Resource("thread")))
-        ASKING.set(await _asking(request, caller, limits))
+        asking = await _asking(request, caller, limits)
+        if asking.thread:
+            await asyncio.to_thread(guard.require, caller, Need("threads:write", Resource("thread")))
+        ASKING.set(asking)
 
     return admitted
 

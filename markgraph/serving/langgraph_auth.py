@@ -8,24 +8,29 @@ from typing import Any
 
 from langgraph_sdk import Auth
 
-from markgraph.build import compose, door_from, make_service
+from markgraph.build import compose, make, make_services
 from markgraph.environment import server_overrides
 from markgraph.errors import DeniedError, ProviderError
 from markgraph.security.caller import Caller, cache_scope_of, owner_of, server_caller
-from markgraph.security.doors import LocalDoor, headers_of
-from markgraph.security.policy import Policy, Resource
-from markgraph.serving.langgraph_limits import count_request, limits_of_server
+from markgraph.security.doors import Door, LocalDoor, headers_of
+from markgraph.security.guard import Guard
+from markgraph.security.limits import Limits
+from markgraph.security.policy import Need, Resource
+from markgraph.serving.langgraph_limits import count_request
 
 STUDIO = "https://smith.langchain.com"
 """Where the Studio page comes from; its requests still come from this machine."""
 CONFIGURABLE = frozenset({"thread_id", "checkpoint_id", "checkpoint_ns", "graph_id", "assistant_id"})
 """What a client may put into `configurable`; everything else there is a server's or nobody's."""
+LOOKS = ("read", "search", "get", "list_namespaces")
+"""Actions that change nothing."""
 SERVER_PREFIXES = ("langgraph_", "__")
 
 # Composed at import, like the graphs in graphs/studio.py: a request must not wait for files to be read.
-_DOOR = door_from("serve", server_overrides(auth=True))
-_LIMITS = limits_of_server()
-_POLICY: Policy = make_service(compose("serve", server_overrides(auth=True)), "policy")
+_CONFIG = compose("serve", server_overrides())
+_DOOR: Door = make(_CONFIG, "auth")
+_LIMITS: Limits | None = make(_CONFIG, "limits")
+_GUARD = Guard(*make_services(_CONFIG, "policy", "audit"))
 
 auth = Auth()
 Refused = Auth.exceptions.HTTPException
@@ -77,13 +82,19 @@ async def own_threads(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> dic
 
     The server hands out a thread's state as it was kept, and that holds passages and earlier answers.
     """
-    needed = "threads:read" if ctx.action in ("read", "search") else "threads:write"
-    decision = _POLICY.check(server_caller(ctx.user), needed, Resource("thread"))
-    if not decision.allowed:
-        raise Refused(status_code=403, detail=decision.reason)
+    await _require(ctx, "threads:read" if ctx.action in LOOKS else "threads:write", "thread")
     owner = {"owner": ctx.user["owner"]}
     value.setdefault("metadata", {}).update(owner)
     return owner
+
+
+async def _require(ctx: Auth.types.AuthContext, action: str, kind: str) -> None:
+    """Refuse a user who lacks a permission; the audit log has either."""
+    need = Need(action, Resource(kind))
+    try:
+        await asyncio.to_thread(_GUARD.require, server_caller(ctx.user), need)
+    except DeniedError as error:
+        raise Refused(status_code=403, detail=str(error)) from error
 
 
 @auth.on.threads.update
@@ -101,6 +112,11 @@ async def own_runs(ctx: Auth.types.AuthContext, value: Auth.types.RunsCreate) ->
         raise Refused(status_code=403, detail="command.update and command.goto are not allowed; resume is.")
     if asked.get("webhook"):
         raise Refused(status_code=403, detail="Webhooks are not allowed.")
+    if asked.get("interrupt_before") or asked.get("interrupt_after"):
+        raise Refused(status_code=403, detail="A run is stopped by its own nodes only.")
+    # The server keeps a thread for every run, and hands its state out as the answer.
+    await _require(ctx, "threads:write", "thread")
+    await _require(ctx, "threads:read", "thread")
     configurable = (asked.get("config") or {}).get("configurable") or {}
     foreign = [key for key in configurable if key not in CONFIGURABLE and not _is_the_servers(key)]
     if foreign:
@@ -130,4 +146,5 @@ async def no_crons(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> bool: 
 @auth.on.store
 async def own_namespaces(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> None:
     """Put whatever people store, and look for, below a namespace of their own."""
+    await _require(ctx, "threads:read" if ctx.action in LOOKS else "threads:write", "store")
     value["namespace"] = (ctx.user["namespace"], *(value.get("namespace") or ()))

@@ -8,17 +8,9 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from markgraph.build import compose, make
-from markgraph.environment import server_overrides
 from markgraph.errors import LimitError
 from markgraph.security.caller import Caller
 from markgraph.security.limits import Limits
-
-
-def limits_of_server() -> Limits | None:
-    """Return the limits that MARKGRAPH_OVERRIDES asks for; files are read."""
-    limits: Limits | None = make(compose("serve", server_overrides(auth=False)), "limits")
-    return limits
 
 
 async def count_request(limits: Limits | None, caller: Caller, scope: Mapping[str, Any]) -> None:

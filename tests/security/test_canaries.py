@@ -16,6 +16,7 @@ from markgraph.cli import run
 from markgraph.security.caller import thread_key
 from markgraph.serving.app import create_app
 from tests.servers import own_postgres
+from tests.serving.running import default_guard
 
 pytestmark = [
     # LangServe reads an attribute that pydantic has moved since.
@@ -56,7 +57,7 @@ def go_through(folder: Path, options: list[str]) -> None:
     config = compose("serve", [*NO_WEIGHTS, *options])
     graph, door = build_graph(config), make(config, "auth")
     headers = {"authorization": "Bearer canarytoken", "x-api-key": "canarykey", "x-thread-id": NAME}
-    app = create_app({"qa": graph}, door)
+    app = create_app({"qa": graph}, door, default_guard())
     with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 1)) as http:
         asked = {"input": {"question": QUESTION}, "config": {"metadata": {"bearer": "canarytoken"}}}
         answer = http.post("/qa/invoke", json=asked, headers=headers).json()["output"]

@@ -1,6 +1,8 @@
 """Whose a thread on LangGraph Server is."""
 
 import asyncio
+import importlib
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +10,8 @@ import pytest
 
 from markgraph.build import compose, make_service
 from markgraph.security.caller import Caller
-from markgraph.security.doors import LocalDoor
+from markgraph.security.doors import LocalDoor, TokenDoor
+from markgraph.security.guard import Guard
 
 
 class User(dict[str, Any]):
@@ -83,6 +86,8 @@ def test_every_resource_and_action_has_a_handler_or_is_denied() -> None:
         ({"webhook": "https://evil.example"}, 403),
         ({"config": {"configurable": {"caller": {}}}}, 422),
         ({"config": {"configurable": {"__pregel_task_id": "x"}}}, 422),
+        ({"interrupt_before": ["respond"]}, 403),
+        ({"interrupt_after": "*"}, 403),
         ({"command": {"resume": "yes"}}, None),
     ],
 )
@@ -90,10 +95,10 @@ def test_nobody_steers_a_run(asked: dict[str, Any], status: int | None) -> None:
     pytest.importorskip("langgraph_sdk")
     from markgraph.serving import langgraph_auth
 
-    ctx: Any = SimpleNamespace(user={"owner": "me"})
-    run: Any = {"kwargs": asked}
+    user = asyncio.run(langgraph_auth.authenticate(LOCAL))
+    ctx, run = context(user, "create_run"), {"kwargs": asked}
     if status is None:
-        assert asyncio.run(langgraph_auth.own_runs(ctx, run)) == {"owner": "me"}
+        assert asyncio.run(langgraph_auth.own_runs(ctx, run)) == {"owner": user["owner"]}
         return
     with pytest.raises(langgraph_auth.Refused) as refused:
         asyncio.run(langgraph_auth.own_runs(ctx, run))
@@ -101,14 +106,38 @@ def test_nobody_steers_a_run(asked: dict[str, Any], status: int | None) -> None:
 
 
 @pytest.mark.parametrize("action", ["create", "read", "search", "delete"])
-def test_a_policy_without_threads_gives_none(monkeypatch: pytest.MonkeyPatch, action: str) -> None:
+@pytest.mark.parametrize("handler", ["own_threads", "own_runs", "own_namespaces"])
+def test_a_policy_without_threads_gives_none(
+    monkeypatch: pytest.MonkeyPatch, handler: str, action: str
+) -> None:
     pytest.importorskip("langgraph_sdk")
     from markgraph.serving import langgraph_auth
 
     user = asyncio.run(langgraph_auth.authenticate(LOCAL))
-    asyncio.run(langgraph_auth.own_threads(context(user, action), {}))
+    asyncio.run(getattr(langgraph_auth, handler)(context(user, action), {}))
     strict = make_service(compose("serve", ["auth/policy=strict"]), "policy")
-    monkeypatch.setattr(langgraph_auth, "_POLICY", strict)
+    monkeypatch.setattr(langgraph_auth, "_GUARD", Guard(strict))
     with pytest.raises(langgraph_auth.Refused, match="threads:") as refused:
-        asyncio.run(langgraph_auth.own_threads(context(user, action), {}))
+        asyncio.run(getattr(langgraph_auth, handler)(context(user, action), {}))
     assert refused.value.status_code == 403
+
+
+def test_the_door_is_that_of_all_overrides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("langgraph_sdk")
+    from markgraph.serving import langgraph_auth
+
+    overlay = tmp_path / "conf/experiment/production.yaml"
+    overlay.parent.mkdir(parents=True)
+    overlay.write_text(
+        "# @package _global_\ndefaults:\n  - override /auth: dev\n  - override /limits: memory\n"
+    )
+    monkeypatch.setenv("MARKGRAPH_HOME", str(tmp_path))
+    monkeypatch.setenv("MARKGRAPH_OVERRIDES", "experiment=production model=fake limits.requests=7")
+    try:
+        door = importlib.reload(langgraph_auth)
+        assert isinstance(door._DOOR, TokenDoor)
+        assert door._LIMITS
+        assert door._LIMITS.requests == 7
+    finally:
+        monkeypatch.undo()
+        importlib.reload(langgraph_auth)

@@ -12,6 +12,7 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
 from markgraph import verify
+from markgraph.build import compose, make_service
 from markgraph.graphs.agent import build
 from markgraph.models.embed import HashEmbeddings
 from markgraph.models.fake import FakeChatModel
@@ -256,6 +257,7 @@ def test_a_deferred_node_runs_last() -> None:
 
 def test_a_person_who_is_asked_about_other_tools_has_not_agreed() -> None:
     services: Any = {"model": FakeChatModel(), "embedder": HashEmbeddings(), "index": None}
+    services["policy"] = make_service(compose("embed"), "policy")
     for asked_about, expected in (([FETCH], []), ([], [Rule.TRIFECTA])):
         tools = [FETCH, LOOK_UP]
         graph = build(**services, tools=tools, approve=lambda tools, asked=asked_about: Approve(asked))
