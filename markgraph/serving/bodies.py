@@ -8,7 +8,8 @@ MAX_DEPTH = 64
 """Lists and objects within one another."""
 MAX_BATCH = 100
 """Questions of one batch."""
-_HALF = re.compile("[\ud800-\udfff]")
+HALF = re.compile("[\ud800-\udfff]")
+"""Halves of characters beyond the first 65,536, which JSON can hold and no tokenizer can read."""
 
 
 def check_body(body: bytes) -> None:
@@ -46,7 +47,7 @@ def _check(value: Any) -> None:
     """Refuse deep nesting, and halves of characters, which no UTF-8 can hold; keys are strings as well."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
-        if any(isinstance(part, str) and _HALF.search(part) for part in level):
+        if any(isinstance(part, str) and HALF.search(part) for part in level):
             raise ValueError(
                 "The body holds half of a character (\\ud800 to \\udfff without its other half)."
             )

@@ -20,10 +20,8 @@ from markgraph.build import Graph
 from markgraph.errors import ApprovalNeededError, FullDiskError, MarkError, StorageError
 from markgraph.retrieval.storage import faults, is_full
 from markgraph.security.caller import Caller, thread_key
+from markgraph.serving.bodies import HALF
 from markgraph.state import Answer
-
-_HALF = re.compile("[\ud800-\udfff]")
-"""Halves of characters beyond the first 65,536, which JSON can hold."""
 
 
 class Asked(BaseModel):
@@ -37,7 +35,7 @@ class Asked(BaseModel):
     @classmethod
     def is_text(cls, question: str) -> str:
         """Refuse what says nothing, and half characters, which no tokenizer can read."""
-        if not question.strip() or _HALF.search(question):
+        if not question.strip() or HALF.search(question):
             raise ValueError("A question is text that says something.")
         return question
 
