@@ -50,8 +50,14 @@ class Permit:
         return [writing(self.comparison.corpus.name)]
 
     def __call__(self, state: Owned, runtime: Runtime[Caller]) -> dict[str, Any]:  # noqa: ARG002
-        """Begin a run, and return how many documents others may read now."""
+        """Begin a run, and return how many documents others may read now.
+
+        Raises:
+            ShreddedError: nothing of the caller's tenant is kept any more.
+        """
         tenant, run, ledger = caller_of(runtime).tenant, uuid4().hex, self.comparison.ledger
+        if ledger.seal is not None:
+            ledger.seal.check(tenant)
         with alone(ledger.path.parent):
             ledger.describe(self.store.index.stores)
             ledger.begin_run(run)

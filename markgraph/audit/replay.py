@@ -40,8 +40,9 @@ def find(log: FileAudit, name: str) -> dict[str, Any]:
     found = [record for record in records(log.folder) if _is(record, name)]
     if len(found) != 1:
         raise UsageError(
-            f"{len(found)} finished questions of the audit log are {name!r}. Allowed: the number, or the "
-            "run's id, of a record with graph:run and done or refused; see markgraph audit list."
+            f"{'Several finished questions have' if found else 'No finished question has'} the number or id "
+            f"{name!r}. Allowed: that of one record with graph:run and done or refused; see `markgraph audit "
+            "list`."
         )
     (record,) = found
     if record.get("given"):

@@ -24,7 +24,11 @@ CHANGED = 1
 
 
 def run(config: DictConfig) -> int:
-    """Do what `config.action` says, and return 0, or 1 for a log that is not as it was written."""
+    """Do what `config.action` says, and return 0, or 1 for a log that is not as it was written.
+
+    Raises:
+        StorageError: there is no log; that ends with 1, too.
+    """
     check_choice(config, "output", OUTPUTS)
     check_choice(config, "action", ACTIONS)
     caller: Caller = make(config, "auth").caller

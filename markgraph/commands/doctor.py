@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from markgraph.commands.checks import OUTPUTS, check_choice, check_number
+from markgraph.errors import UsageError
 from markgraph.models.machine import describe_machine, processor, read_bandwidth
 from markgraph.models.tiers import best_tier, gigabytes, tiers
 from markgraph.security.checks import security_checks
@@ -22,6 +23,8 @@ def run(config: DictConfig) -> int:
     check_choice(config, "production", (True, False))
     if config.security:
         return _security(config)
+    if config.production:
+        raise UsageError("production=true says which security checks fail. Add --security.")
     found = examine(config.threads or processor().threads)
     if config.output == "json":
         print(json.dumps(found, ensure_ascii=False))  # noqa: T201
@@ -37,8 +40,7 @@ def _security(config: DictConfig) -> int:
     else:
         width = max(len(check.name) for check in checks)
         for check in checks:  # one line each, for grep
-            advice = "" if check.state == "ok" else f". {check.advice}"
-            print(f"{check.name:{width}}  {check.state:6}  {check.what}{advice}")  # noqa: T201
+            print(f"{check.name:{width}}  {check.state:6}  {check.said}")  # noqa: T201
     return int(any(check.state == "failed" for check in checks))
 
 

@@ -20,7 +20,8 @@ from markgraph.ingestion.lock import alone
 from markgraph.retrieval.hybrid import HybridIndex
 from markgraph.security.caller import Caller
 from markgraph.security.policy import Need, Resource
-from markgraph.security.sealing.keyring import Keyring
+from markgraph.security.sealing.keyring import Keyring, Names
+from markgraph.security.sealing.masters import Masters
 
 LEDGER = "ledger.sqlite"
 
@@ -45,13 +46,15 @@ def run(config: DictConfig) -> int:
 
 
 def list_keys(_config: DictConfig, keyring: Keyring) -> dict[str, Any]:
-    """Return what there is."""
-    names = keyring.names() if keyring.path.exists() else None
+    """Return what there is: how much each master of the keyring wraps, and which it has lost."""
+    masters = Masters(keyring.file).read() if keyring.file.exists() else None
+    names = keyring.names() if keyring.path.exists() else Names({}, {}, [])
     return {
         "keyring": str(keyring.file),
-        "masters": names.masters if names else {},
-        "tenants": names.tenants if names else {},
-        "shredded": names.shredded if names else [],
+        "masters": None if masters is None else {kid: names.masters.get(kid, 0) for kid in masters},
+        "lost": [kid for kid in names.masters if kid not in (masters or {})],
+        "tenants": names.tenants,
+        "shredded": names.shredded,
     }
 
 
@@ -67,26 +70,44 @@ def rotate(_config: DictConfig, keyring: Keyring) -> dict[str, Any]:
 
 
 def reseal(config: DictConfig, keyring: Keyring) -> dict[str, Any]:
-    """Seal a collection and the threads anew."""
+    """Seal a collection and the threads anew.
+
+    Raises:
+        SealError: there is no keyring.
+        UsageError: there is no such collection.
+    """
+    Masters(keyring.file).read()
+    folder = Path(config.data_dir).expanduser() / config.collection
+    _check_collection(folder)
     # The keyring of all of them, so that each sees what another does.
     names = ("index", "ledger", "citations", "checkpoint")
     index, ledger, citations, threads = make_services(config, *names, seal=keyring)
-    folder = Path(config.data_dir).expanduser() / config.collection
     done = {"documents": 0, "chunks": 0, "threads": 0}
     with tqdm(unit="row", desc="sealing", disable=None, file=sys.stderr) as bar:
-        if folder.exists():
-            with alone(folder):
-                done["documents"] = ledger.reseal(bar.update)
-                parts: list[Any] = [*index.parts] if isinstance(index, HybridIndex) else [index]
-                done["chunks"] = max(part.reseal(bar.update) for part in parts)
-                if citations is not None and len(citations):
-                    relink(index, citations)
+        with alone(folder):
+            done["documents"] = ledger.reseal(bar.update)
+            parts: list[Any] = [*index.parts] if isinstance(index, HybridIndex) else [index]
+            done["chunks"] = max(part.reseal(bar.update) for part in parts)
+            if citations is not None and len(citations):
+                relink(index, citations)
         if isinstance(threads, SealedCheckpointer):
             done["threads"] = reseal_threads(threads, bar.update)
-    others = sorted(each.parent.name for each in folder.parent.glob(f"*/{LEDGER}") if each.parent != folder)
-    if others:
+    if others := [name for name in _collections(folder.parent) if name != folder.name]:
         _hint(f"Other collections are as they were: {', '.join(others)}. Reseal each with collection=NAME.")
     return done
+
+
+def _check_collection(folder: Path) -> None:
+    there = _collections(folder.parent)
+    if folder.name not in there:
+        raise UsageError(
+            f"There is no collection {folder.name!r} in {folder.parent}. Collections that are: "
+            f"{', '.join(there) or 'none'}. Name one with collection=NAME."
+        )
+
+
+def _collections(home: Path) -> list[str]:
+    return sorted(each.parent.name for each in home.glob(f"*/{LEDGER}"))
 
 
 def retire(_config: DictConfig, keyring: Keyring) -> dict[str, Any]:
@@ -125,6 +146,8 @@ def _is_meant(tenant: str, yes: bool | None) -> bool:
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return "missing"
     if isinstance(value, dict):
         return ", ".join(f"{name or '(none)'}: {number}" for name, number in value.items()) or "none"
     return ", ".join(value) or "none" if isinstance(value, list) else str(value)

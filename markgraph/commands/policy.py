@@ -56,7 +56,7 @@ def decide(policy: Policy, ledger: Ledger, caller: Caller, need: Need) -> Decisi
     if need.resource.kind != "document" or need.action != USUAL["document"]:
         return policy.check(caller, *need)
     name = need.resource.name
-    known = ledger.known(caller.tenant, [name]).get(name)
+    known = ledger.known(caller.tenant, [name]).get(name) if ledger.path.exists() else None
     may_read_any = policy.check(caller, *need)
     if not may_read_any.allowed:
         return may_read_any

@@ -99,13 +99,15 @@ def write_manifest(folder: Path) -> Path:
     """Write the manifest of `folder` as it is now, and return where it is.
 
     Raises:
-        WeightsError: it holds a file that runs code when it loads.
+        WeightsError: it holds no file, or one that runs code when it loads.
         OSError: it cannot be read or written.
     """
     refuse_code(folder)
     place, draft = folder / NAME, folder / f"{NAME}.part"
     draft.unlink(missing_ok=True)
     files = noted(folder, hashes(folder))
+    if not files:
+        raise WeightsError(f"{folder} holds no file that a manifest could vouch for. Name a model's folder.")
     draft.write_text(json.dumps({"files": files}, indent=2) + "\n", encoding="utf-8")
     os.replace(draft, place)
     return place

@@ -24,6 +24,11 @@ class Check:
     what: str
     advice: str
 
+    @property
+    def said(self) -> str:
+        """What was found, and what to do about it."""
+        return f"{self.what}. {self.advice}" if self.advice else self.what
+
 
 def security_checks(config: DictConfig) -> list[Check]:
     """Return every check of `config`. In production, what is off has failed."""
@@ -44,7 +49,7 @@ def refuse_unsafe(config: DictConfig) -> None:
     """
     failed = [check for check in security_checks(config) if check.state == "failed"]
     if failed:
-        lines = "".join(f"\n  {check.name}: {check.what}. {check.advice}." for check in failed)
+        lines = "".join(f"\n  {check.name}: {check.said}." for check in failed)
         raise UnsafeError(
             f"production=true, and security checks failed:{lines}\n"
             "`markgraph doctor --security production=true` with the same settings lists all of them."

@@ -1,20 +1,24 @@
 """Checks of what a config names: models, stores, and the parts that keep strangers out."""
 
-import base64
-import json
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from markgraph.build import make
 from markgraph.errors import MarkError, UnsafeError
 from markgraph.models.catalog import fetched
 from markgraph.models.manifest import NAME, check_manifest, combined, hashes, refuse_code
 from markgraph.models.weights import conversions
 from markgraph.security.found import Found
+from markgraph.security.limits import Limits
+from markgraph.security.redis_counters import RedisCounters
+from markgraph.security.sealing.masters import Masters
 
 
 def _private(settings: Mapping[str, Any]) -> Found:
@@ -98,13 +102,16 @@ def _parts(part: Any) -> Iterator[dict[str, Any]]:
         yield from _parts(each)
 
 
-def _part(name: str, check: Callable[[dict[str, Any]], Found], settings: Mapping[str, Any]) -> Found:
-    """Return what is to be said of the part that a config group configures."""
+def _part(name: str, check: Callable[[Mapping[str, Any]], Found], settings: Mapping[str, Any]) -> Found:
+    """Return what is to be said of the part that a config group configures: it may not be able to work."""
     part = settings.get(name)
     target = str((part or {}).get("_target_", ""))
     if not target or target.endswith((".none", ".LocalDoor")):
         return Found("off", "is not configured", f"Set {_ON[name]}")
-    return check(dict(part or {}))
+    try:
+        return check(settings)
+    except MarkError as error:
+        return Found("failed", str(error).rstrip("."))
 
 
 _ON = {
@@ -115,37 +122,51 @@ _ON = {
 }
 
 
-def _configured(part: dict[str, Any]) -> Found:
-    return Found("ok", f"is {str(part['_target_']).rpartition('.')[2]}")
+def _door(settings: Mapping[str, Any]) -> Found:
+    _made("auth", settings)
+    return Found("ok", f"is {_chosen('auth')}")
 
 
-def _keyring(part: dict[str, Any]) -> Found:
-    """Look for a key of 32 bytes in a file that is its owner's only."""
-    file = Path(part["file"]).expanduser()
-    try:
-        mode = stat.S_IMODE(file.stat().st_mode)
-        keys = [base64.b64decode(key, validate=True) for key in json.loads(file.read_text("utf-8")).values()]
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        return Found("failed", f"{file} is no keyring: {type(error).__name__}", "markgraph keys rotate")
-    if mode & 0o077:
-        return Found("failed", f"{file} has mode {mode:04o}: others may read it", f"chmod 600 {file}")
-    if not keys or any(len(key) != 32 for key in keys):
-        return Found("failed", f"{file} has no key, or one that is not of 32 bytes", "markgraph keys rotate")
-    return Found("ok", f"{file} has {len(keys)} keys of 32 bytes")
+def _limits(settings: Mapping[str, Any]) -> Found:
+    """Make the limits, and ask Redis, without which each server counts by itself."""
+    made = _made("limits", settings)
+    if isinstance(made, Limits) and isinstance(made.counters, RedisCounters):
+        made.counters.check()
+    return Found("ok", f"is {_chosen('limits')}")
 
 
-def _audit(part: dict[str, Any]) -> Found:
+def _made(name: str, settings: Mapping[str, Any]) -> Any:
+    """Return the part that a config group configures.
+
+    Raises:
+        MarkError: it can't be made.
+    """
+    return make(OmegaConf.create(dict(settings)), name)
+
+
+def _chosen(group: str) -> str:
+    """Return the option of a group that the command line chose."""
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    return str(choices.get(group, "configured"))
+
+
+def _keyring(settings: Mapping[str, Any]) -> Found:
+    file = Path(settings["seal"]["file"]).expanduser()
+    return Found("ok", f"{file} has {len(Masters(file).read())} keys")
+
+
+def _audit(settings: Mapping[str, Any]) -> Found:
     """Verify the log, where there is one already."""
+    from markgraph.audit.keys import Keys
+    from markgraph.audit.verify import verify
+
+    part = settings["audit"]
     folder, keys = Path(part["folder"]).expanduser(), Path(part["keys"]).expanduser()
     if not any(folder.glob("*.jsonl")):
         return Found("ok", f"there is no log in {folder} yet; it begins with the first request")
     if not os.access(folder, os.W_OK):
         return Found("failed", f"{folder} can't be written to", "Give it to the user that serves")
-    verify, keys_of = (import_module(f"markgraph.audit.{name}") for name in ("verify", "keys"))
-    try:
-        report = verify.verify(folder, keys_of.Keys(keys))
-    except MarkError as error:
-        return Found("failed", str(error).rstrip("."), "markgraph audit verify")
+    report = verify(folder, Keys(keys))
     if report.problems:
         return Found("failed", "the log is not as it was written", "markgraph audit verify")
     return Found("ok", f"{report.records} records are as they were written")
@@ -155,8 +176,8 @@ CHECKS: Mapping[str, Callable[[Mapping[str, Any]], Found]] = {
     "data_dir": _private,
     "models": _models,
     "chroma": _chroma,
-    "auth": partial(_part, "auth", _configured),
-    "limits": partial(_part, "limits", _configured),
+    "auth": partial(_part, "auth", _door),
+    "limits": partial(_part, "limits", _limits),
     "seal": partial(_part, "seal", _keyring),
     "audit": partial(_part, "audit", _audit),
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from markgraph.errors import ConfigError, MissingExtraError
+from markgraph.errors import ConfigError, MissingExtraError, StorageError
 from markgraph.security.counters import MemoryCounters, charge, hit, wait
 
 if TYPE_CHECKING:
@@ -52,6 +52,22 @@ class RedisCounters:
         if self.workers < 1:
             raise ConfigError(f"limits.counters.workers is {self.workers}; allowed: 1 or more.")
         self._redis, self._breaker  # noqa: B018 -- says at once that the extra is missing, or the address is none
+
+    def check(self) -> None:
+        """Make sure that Redis is there.
+
+        Raises:
+            StorageError: it does not answer.
+        """
+        from redis.exceptions import RedisError
+
+        try:
+            self._redis.storage.ping()
+        except RedisError as error:
+            raise StorageError(
+                f"The Redis of limits.counters.url does not answer: {str(error).rstrip('.')}. Start it, or "
+                "name another."
+            ) from error
 
     def hit(self, key: str, limit: int) -> float:
         """Count one use, if there is room for it here and in Redis."""

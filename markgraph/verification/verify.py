@@ -18,7 +18,7 @@ def verify(graph: Graph, labels: Labels | None = None, goes: Goes | None = None)
 
 
 def require_safe(graph: Graph) -> Graph:
-    """Return `graph` if it can be served.
+    """Return `graph` if it can be served and asked.
 
     Raises:
         UnsafeGraphError: with the findings, each with its path.
@@ -26,7 +26,8 @@ def require_safe(graph: Graph) -> Graph:
     if findings := verify(graph):
         listed = "\n".join(f"- {finding}" for finding in findings)
         raise UnsafeGraphError(
-            f"The graph {graph.get_name()!r} is not served: a run could break the policy.\n{listed}\n"
+            f"The graph {graph.get_name()!r} is neither served nor asked: a run could break the policy.\n"
+            f"{listed}\n"
             f"Change what was overridden, or see `markgraph verify graph={graph.get_name()}`."
         )
     return graph

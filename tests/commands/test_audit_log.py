@@ -111,7 +111,9 @@ def test_a_replay_wants_the_question_to_the_letter(terms: Path, markgraph: Comma
     for wrong in ("question='When?'", "thread=other"):
         assert markgraph("replay", record, wrong).code == 2
     assert "Say what was asked" in markgraph("replay", record).err
-    assert "Allowed: the number" in markgraph("replay", "1", f"question='{PAY}'").err
+    assert (
+        "No finished question has the number or id '1'." in markgraph("replay", "1", f"question='{PAY}'").err
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,3 +144,9 @@ def test_explain_takes_an_action_and_is_about_the_person_here_unless_told(markgr
     assert markgraph("policy", "explain", "--resource", "keys:all").code == 2
     assert markgraph("policy", "explain", "--resource", "graph:qa", "--caller", "ada,role=reader").code == 2
     assert markgraph("policy", "explain", "--resource", "graph:qa", "--action", "graph:draw").code == 2
+
+
+def test_to_ask_about_a_document_makes_no_collection(markgraph: Command, home: Path) -> None:
+    done = markgraph("policy", "explain", "--resource", "document:x")
+    assert (done.code, "has no document 'x'" in done.out) == (4, True)
+    assert not list(home.rglob("*ledger*"))

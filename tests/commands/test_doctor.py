@@ -27,6 +27,26 @@ def test_prints_the_same_for_people(markgraph: Callable[..., Ran]) -> None:
         assert word in done.out
 
 
+def test_looks_at_what_serve_would_start_with(markgraph: Callable[..., Ran]) -> None:
+    done = markgraph("doctor", "--security", "model=fake", "embedder=hash", "host=0.0.0.0", "port=80")
+    assert done.code == 0
+    (audit,) = (line for line in done.out.splitlines() if line.startswith("audit "))
+    assert "there is no log in" in audit
+
+
+def test_names_the_option_that_was_chosen(markgraph: Callable[..., Ran]) -> None:
+    done = markgraph("doctor", "--security", "model=fake", "embedder=hash", "auth=dev", "limits=memory")
+    said = {line.split()[0]: line.split()[1:] for line in done.out.splitlines()}
+    assert said["auth"] == ["ok", "is", "dev"]
+    assert said["limits"] == ["ok", "is", "memory"]
+
+
+def test_production_without_security_is_wrong_use(markgraph: Callable[..., Ran]) -> None:
+    done = markgraph("doctor", "production=true")
+    assert (done.code, done.out) == (2, "")
+    assert "Add --security." in done.err
+
+
 def test_an_impossible_number_of_threads_is_wrong_use(markgraph: Callable[..., Ran]) -> None:
     done = markgraph("doctor", "threads=0")
     assert done.code == 2

@@ -75,8 +75,11 @@ def test_a_shredded_tenant_can_be_read_by_nobody(markgraph: Command, documents: 
         assert (refused.code, message in refused.err) == (2, True)
     assert ask(markgraph, SEALED).code == 0
     assert markgraph("keys", "shred", "tenant=default", "yes=true").out == "shredded     default\n"
-    for done in (ask(markgraph, SEALED), markgraph("search", "invoice", NO_WEIGHTS, SEALED)):
+    again = markgraph("ingest", str(documents), NO_WEIGHTS, SEALED)
+    for done in (ask(markgraph, SEALED), markgraph("search", "invoice", NO_WEIGHTS, SEALED), again):
         assert (done.code, "keys of tenant 'default' were shredded" in done.err) == (1, True)
+    assert "auth.caller.tenant=NAME" in again.err
+    assert markgraph("ingest", str(documents), NO_WEIGHTS, SEALED, "auth.caller.tenant=other").code == 0
     assert files_with(home, ROW) == []
     assert set(kept) <= {file for file in home.rglob("*") if file.is_file()}
 
@@ -99,10 +102,35 @@ def test_a_choice_of_the_environment_that_does_not_exist_is_explained(
 
 
 def test_other_collections_are_named(markgraph: Command, documents: Path) -> None:
-    markgraph("ingest", str(documents), NO_WEIGHTS)
+    for name in ("one", "two"):
+        markgraph("ingest", str(documents), NO_WEIGHTS, f"collection={name}")
+    markgraph("keys", "rotate")
+    done = markgraph("keys", "reseal", NO_WEIGHTS, "collection=one")
+    assert "Other collections are as they were: two." in done.err
+
+
+def test_a_collection_that_is_not_there_is_neither_sealed_nor_made(markgraph: Command, home: Path) -> None:
     markgraph("keys", "rotate")
     done = markgraph("keys", "reseal", "collection=nothing", "embedder=hash")
-    assert "Other collections are as they were: no_weights." in done.err
+    assert (done.code, done.out) == (2, "")
+    assert "no collection 'nothing'" in done.err
+    assert not (home / "nothing").exists()
+
+
+def test_the_list_is_what_the_keyring_holds(markgraph: Command, keyring: Path, documents: Path) -> None:
+    assert "masters      missing\n" in markgraph("keys", "list").out
+    markgraph("keys", "rotate")
+    assert "masters      m1: 0\n" in markgraph("keys", "list").out
+    markgraph("ingest", str(documents), NO_WEIGHTS, SEALED)
+    held = keyring.read_text()
+    keyring.unlink()
+    gone = markgraph("keys", "list", "output=json").json
+    assert (gone["masters"], gone["lost"]) == (None, ["m1"])
+    for text, mode, message in (("{}", 0o600, "is no keyring"), (held, 0o644, "has mode 0644")):
+        keyring.write_text(text)
+        keyring.chmod(mode)
+        done = markgraph("keys", "list")
+        assert (done.code, done.out, message in done.err) == (1, "", True)
 
 
 @pytest.mark.parametrize(

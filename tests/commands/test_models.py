@@ -107,3 +107,10 @@ def test_writes_down_what_a_folder_holds_and_another_file_does_not_load_any_more
     with pytest.raises(WeightsError, match=r"one_more\.json is not in it"):
         resolve(f"file:{tmp_path}/model")
     assert markgraph("models", "manifest", "folder=nowhere").code == 2
+
+
+def test_a_manifest_of_nothing_is_not_written(markgraph: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = markgraph("models", "manifest", f"folder={tmp_path}/empty")
+    assert (done.code, "holds no file" in done.err) == (1, True)
+    assert list((tmp_path / "empty").iterdir()) == []

@@ -20,6 +20,7 @@ from markgraph.models.weights import made_once
 from markgraph.security.checks import Check, refuse_unsafe, security_checks
 from tests.commands.conftest import Ran, markgraph
 from tests.engines.tiny import tiny_llama
+from tests.servers import redis_server
 
 __all__ = ["markgraph"]
 
@@ -46,7 +47,7 @@ def test_in_production_what_is_off_has_failed() -> None:
     plain, strict = checked(), checked("production=true")
     for name, check in plain.items():
         assert strict[name].state == ("failed" if check.state in ("off", "failed") else "ok"), name
-        assert check.advice or check.state == "ok"
+        assert check.advice or check.state != "off"
 
 
 @pytest.mark.parametrize(
@@ -193,8 +194,41 @@ KEY = base64.b64encode(bytes(range(32))).decode()
 )
 def test_looks_into_the_keyring(tmp_path: Path, keys: object, mode: int, state: str) -> None:
     assert checked(seal=keyring(tmp_path / "keys.json", keys, mode))["seal"].state == state
+
+
+def test_a_keyring_that_is_gone_is_to_be_restored(tmp_path: Path) -> None:
     gone = {"_target_": "markgraph.x.Keyring", "file": str(tmp_path / "gone")}
-    assert checked(seal=gone)["seal"].state == "failed"
+    found = checked(seal=gone)["seal"]
+    assert (found.state, "otherwise restore it" in found.said) == ("failed", True)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "state", "said"),
+    [
+        (["auth=oidc"], "failed", "auth.issuer"),
+        (["auth=oidc", "auth.issuer=https://id.example"], "ok", ""),
+        (["auth=dev"], "ok", ""),
+    ],
+)
+def test_a_door_that_cant_be_made_has_failed(overrides: list[str], state: str, said: str) -> None:
+    found = checked(*overrides)["auth"]
+    assert (found.state, said in found.said) == (state, True)
+
+
+def test_finds_a_redis_that_does_not_answer() -> None:
+    with redis_server() as server:
+        # A busy machine may take its time.
+        redis = ["limits=redis", f"limits.counters.url={server.url}", "limits.counters.patience=5"]
+        assert checked(*redis)["limits"].state == "ok"
+        server.stop()
+        found = checked(*redis)["limits"]
+        assert (found.state, "does not answer" in found.said) == ("failed", True)
+
+
+def test_limits_that_let_nobody_in_have_failed() -> None:
+    assert checked("limits=memory")["limits"].state == "ok"
+    found = checked("limits=memory", "limits.requests=0")["limits"]
+    assert (found.state, "limits.requests is 0" in found.said) == ("failed", True)
 
 
 def test_an_audit_log_that_has_not_begun_is_all_right(tmp_path: Path) -> None:

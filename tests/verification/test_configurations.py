@@ -109,5 +109,6 @@ def test_what_could_break_the_policy_is_neither_served_nor_asked(
 ) -> None:
     assert run([*command, *UNASKED, "model=fake", "experiment=no_weights"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("markgraph: The graph 'agent' is not served: a run could break the policy.\n")
+    reason = "is neither served nor asked: a run could break the policy"
+    assert error.startswith(f"markgraph: The graph 'agent' {reason}.\n")
     assert PATH in error

@@ -59,10 +59,10 @@ class KeyTable:
         with self.transaction() as database:
             wrapped = self._wrapped(database, tenant)
             if not wrapped:
-                self._refuse_shredded(database, tenant)
+                self.refuse_shredded(database, tenant)
         if not wrapped and make:
             with self.transaction("IMMEDIATE") as database:
-                self._refuse_shredded(database, tenant)
+                self.refuse_shredded(database, tenant)
                 wrapped = self._wrapped(database, tenant) or self._made(database, tenant)
         if not wrapped:
             raise SealError(
@@ -117,6 +117,21 @@ class KeyTable:
         shredded = database.execute("SELECT tenant FROM shredded ORDER BY tenant")
         return dict(masters.fetchall()), dict(tenants.fetchall()), [name for (name,) in shredded]
 
+    @staticmethod
+    def refuse_shredded(database: sqlite3.Connection, tenant: str) -> None:
+        """Refuse a tenant whose keys were shredded.
+
+        Raises:
+            ShreddedError: they were.
+        """
+        row = database.execute("SELECT at FROM shredded WHERE tenant = ?", (tenant,)).fetchone()
+        if row:
+            raise ShreddedError(
+                f"The keys of tenant {tenant!r} were shredded at {row[0]}: nothing of it can be read any "
+                "more, and nothing new is kept under its name. Choose another name for a new tenant: "
+                "auth.caller.tenant=NAME."
+            )
+
     @contextmanager
     def transaction(self, kind: str = "DEFERRED") -> Iterator[sqlite3.Connection]:
         """Do all of it, or nothing."""
@@ -161,15 +176,6 @@ class KeyTable:
     def _wrapped(database: sqlite3.Connection, tenant: str) -> dict[int, tuple[str, bytes]]:
         rows = database.execute("SELECT number, master, wrapped FROM data_keys WHERE tenant = ?", (tenant,))
         return {number: (kid, wrapped) for number, kid, wrapped in rows}
-
-    @staticmethod
-    def _refuse_shredded(database: sqlite3.Connection, tenant: str) -> None:
-        row = database.execute("SELECT at FROM shredded WHERE tenant = ?", (tenant,)).fetchone()
-        if row:
-            raise ShreddedError(
-                f"The keys of tenant {tenant!r} were shredded at {row[0]}: nothing of it can be read any "
-                "more, and nothing new is kept under its name. Choose another name for a new tenant."
-            )
 
     @cached_property
     def _masters(self) -> Masters:

@@ -95,6 +95,15 @@ class Keyring:
                 "else, or was sealed with other keys. Restore it, or the keyring, from the same time."
             ) from None
 
+    def check(self, tenant: str) -> None:
+        """Make sure that something of a tenant may be sealed.
+
+        Raises:
+            ShreddedError: the tenant was shredded.
+        """
+        with storage_errors(self.path), self._lock, self._table.transaction() as database:
+            self._table.refuse_shredded(database, tenant)
+
     def is_current(self, tenant: str, sealed: object) -> bool:
         """Tell whether something is sealed with the tenant's newest key."""
         return number_of(sealed) == self._keys(tenant, make=True).newest
