@@ -21,7 +21,9 @@ class Verb(NamedTuple):
     lists: tuple[str, ...] = ()
     """Settings that hold several names: `KEY=a,b` is a list, where Hydra would ask for -m."""
     flags: tuple[str, ...] = ()
-    """Settings that may be given as `--KEY VALUE`, or `--KEY` for true, beside `KEY=VALUE`."""
+    """Settings that may be given as `--KEY VALUE` beside `KEY=VALUE`."""
+    switches: tuple[str, ...] = ()
+    """Settings that may be given as `--KEY`, which is true, beside `KEY=VALUE`."""
 
 
 EXPLAINED = ("caller", "resource", "action")
@@ -47,9 +49,9 @@ VERBS = {
         "Say what this machine has, and which models fit; --security: what protects it.",
         "doctor",
         None,
-        flags=("security",),
+        switches=("security",),
     ),
-    "models": Verb("List, show, quantize or export models.", "models", "action"),
+    "models": Verb("List, show, quantize or export models, or write their manifest.", "models", "action"),
     "policy": Verb("Explain what somebody may do, and which rule decides.", "policy", "what", (), EXPLAINED),
     # Not conf/audit.yaml: that name is a config group's, too.
     "audit": Verb("Verify, list or export the log of who did what.", "audit_log", "action"),
@@ -66,6 +68,23 @@ VERBS = {
 }
 _OVERRIDE = re.compile(r"^(?:[+~]{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
 INTERRUPTED = 130
+HYDRAS = (
+    "--help",
+    "--hydra-help",
+    "--version",
+    "--cfg",
+    "--resolve",
+    "--package",
+    "--run",
+    "--multirun",
+    "--shell-completion",
+    "--config-path",
+    "--config-name",
+    "--config-dir",
+    "--experimental-rerun",
+    "--info",
+)
+"""Options that every verb has."""
 
 
 def main() -> None:
@@ -106,7 +125,8 @@ def overrides_of(verb: str, arguments: Sequence[str]) -> list[str]:
 
     Options go last: Hydra's parser knows one row of overrides only, and takes a second one for an error.
     """
-    arguments = _without_flags(VERBS[verb].flags, arguments)
+    if VERBS[verb].flags or VERBS[verb].switches:
+        arguments = _without_flags(VERBS[verb], arguments)
     words = 0
     while words < len(arguments) and not (_OVERRIDE.match(arguments[words]) or arguments[words][:1] == "-"):
         words += 1
@@ -120,19 +140,41 @@ def overrides_of(verb: str, arguments: Sequence[str]) -> list[str]:
     return [f"{key}={value}" if key else text, *rest]
 
 
-def _without_flags(flags: Sequence[str], arguments: Sequence[str]) -> list[str]:
-    """Return `arguments` with each `--KEY VALUE`, `--KEY=VALUE` and `--KEY` of `flags` as an override."""
+def _without_flags(verb: Verb, arguments: Sequence[str]) -> list[str]:
+    """Return `arguments` with each `--KEY VALUE`, `--KEY=VALUE` and `--KEY` of a verb as an override.
+
+    Raises:
+        UsageError: a value is missing, or an option is neither the verb's nor Hydra's.
+    """
+    from markgraph.errors import UsageError
+
     plain: list[str] = []
     rest = list(arguments)
     while rest:
         key, given, value = rest.pop(0).partition("=")
-        if key[2:] not in flags or key[:2] != "--":
+        name = key.removeprefix("--")
+        if name not in (*verb.flags, *verb.switches) or key == name:
+            _check_option(verb, key)
             plain.append(key + given + value)
-            continue
-        if not given and rest and rest[0][:1] != "-" and not _OVERRIDE.match(rest[0]):
-            given, value = "=", rest.pop(0)
-        plain.append(f"{key[2:]}={quoted(value)}" if given else f"{key[2:]}=true")
+        elif name in verb.switches:
+            plain.append(f"{name}={value}" if given else f"{name}=true")
+        elif given:
+            plain.append(f"{name}={quoted(value)}")
+        elif rest and rest[0][:1] != "-" and not _OVERRIDE.match(rest[0]):
+            plain.append(f"{name}={quoted(rest.pop(0))}")
+        else:
+            raise UsageError(f"{key} needs a value; got {rest[0] if rest else 'none'}. Write {key}=VALUE.")
     return plain
+
+
+def _check_option(verb: Verb, option: str) -> None:
+    """Refuse a misspelt `--KEY`; Hydra's parser takes its own options cut short, too."""
+    from markgraph.config_errors import nearest
+    from markgraph.errors import UsageError
+
+    if option[:2] == "--" and not any(each.startswith(option) for each in HYDRAS):
+        own = [f"--{name}" for name in (*verb.flags, *verb.switches)]
+        raise UsageError(f"Unknown option {option}.{nearest(option, own)} Hydra's own: {', '.join(HYDRAS)}.")
 
 
 def _listed(lists: Sequence[str], argument: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, InterpolationKeyError
+from omegaconf.errors import ConfigKeyError, InterpolationKeyError, MissingMandatoryValue
 
 from markgraph.errors import ConfigError
 
@@ -32,6 +32,8 @@ def explain(error: Exception, config: DictConfig) -> ConfigError:
         return ConfigError(_not_built(error))
     if isinstance(error, InterpolationKeyError) and (match := _DANGLING.search(str(error))):
         return ConfigError(_dangling(match.group(1), error.full_key, config))
+    if isinstance(error, MissingMandatoryValue) and (key := error.full_key or error.key):
+        return ConfigError(f"{key} is not set. Set {key}=VALUE.")
     if type(error) is ValueError:
         return ConfigError("A config group takes the name of one of its files, not null: GROUP=NAME.")
     key = _missing_key(error)

@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from markgraph.cli import VERBS, overrides_of, quoted, run, usage
+from markgraph.cli import HYDRAS, VERBS, overrides_of, quoted, run, usage
 
 HEAVY = {"torch", "transformers", "langchain_community", "chromadb", "langgraph"}
 CONF = Path(__file__).parents[1] / "conf"
@@ -170,12 +171,41 @@ def test_a_sweep_runs_once_for_each_value(documents: Path, capsys: pytest.Captur
     [
         (["--who", "ada", "n=1"], ["who='ada'", "n=1"]),
         (["--who=a=b"], ["who='a=b'"]),
-        (["--who", "n=1"], ["who=true", "n=1"]),
-        (["--who", "--cfg", "job"], ["who=true", "--cfg", "job"]),
+        (["--all", "n=1"], ["all=true", "n=1"]),
+        (["--all=false"], ["all=false"]),
+        (["--all", "--cfg", "job", "-m"], ["all=true", "--cfg", "job", "-m"]),
         (["word", "--who", "it's"], ["query='word'", r"who='it\'s'"]),
-        (["--other", "x"], ["--other", "x"]),
+        (["--config-dir=x", "--multi"], ["--config-dir=x", "--multi"]),
     ],
 )
 def test_a_flag_is_a_setting(typed: list[str], meant: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(VERBS, "search", VERBS["search"]._replace(flags=("who",)))
+    monkeypatch.setitem(VERBS, "search", VERBS["search"]._replace(flags=("who",), switches=("all",)))
     assert sorted(overrides_of("search", typed)) == sorted(meant)
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["policy", "explain", "--resource", "graph:qa", "--caller"], "--caller needs a value; got none."),
+        (["policy", "explain", "--caller", "--resource", "graph:qa"], "needs a value; got --resource."),
+        (["policy", "explain", "--resource", "a=b"], "got a=b. Write --resource=VALUE."),
+        (["policy", "explain", "--actin", "graph:run"], "Did you mean '--action'?"),
+        (["token", "ada", "--scpe", "graph:run"], "Did you mean '--scope'?"),
+        (["doctor", "--securty"], "Allowed: --security. Did you mean '--security'?"),
+    ],
+)
+def test_a_flag_without_its_value_or_misspelt_is_wrong_use(
+    typed: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(typed) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_every_option_of_hydra_passes() -> None:
+    options = {
+        option
+        for action in get_args_parser()._actions
+        for option in action.option_strings
+        if option.startswith("--")
+    }
+    assert options == set(HYDRAS)

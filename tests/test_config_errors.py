@@ -86,3 +86,8 @@ def test_the_keys_that_are_allowed_are_those_of_the_chosen_options(
     assert str(error.value) in capsys.readouterr().err
     for part in CHOSEN[overrides]:
         assert part in str(error.value)
+
+
+def test_a_setting_that_must_be_given_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["search", "terms", "embedder=hash", "auth=oidc"]) == 2
+    assert capsys.readouterr().err == "markgraph: auth.issuer is not set. Set auth.issuer=VALUE.\n"

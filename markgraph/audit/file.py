@@ -16,7 +16,7 @@ from markgraph.audit.keys import HASH, Keys
 from markgraph.audit.types import Composed, Event, Until
 from markgraph.errors import ConfigError, StorageError
 
-READS = ("graph:run", "documents:read", "models:use", "threads:read", "metrics:read")
+READS = ("graph:run", "documents:read", "models:use", "threads:read")
 """What may go on without a log where `reads` is best_effort."""
 POLICIES = ("required", "best_effort")
 CONFIGS = "configs"

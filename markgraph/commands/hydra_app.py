@@ -18,6 +18,7 @@ from markgraph.collection import check_collection, collections_in
 from markgraph.config_errors import explain, nearest
 from markgraph.environment import check_environment, search_path
 from markgraph.errors import ConfigError, EmptyIndexError
+from markgraph.security.doors import TOKEN
 
 
 def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
@@ -71,6 +72,8 @@ def _explained(fault: BaseException, job: str, overrides: Sequence[str]) -> Base
 def _run(job: str, config: DictConfig) -> int:
     """Run a verb; where it found its collection empty, say which, and which others there are."""
     check_collection(config)
+    if os.environ.get(TOKEN) and "caller" in (config.get("auth") or {}):
+        print(f"{TOKEN} is not read with auth=none. Say auth=dev or auth=oidc.", file=sys.stderr)  # noqa: T201
     try:
         code: int = import_module(f"markgraph.commands.{job}").run(config)
     except EmptyIndexError as error:

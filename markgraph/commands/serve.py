@@ -3,6 +3,7 @@
 import socket
 import sys
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 from omegaconf import DictConfig
 
@@ -10,7 +11,7 @@ from markgraph.build import build_graph, make, make_services
 from markgraph.commands.checks import check_choice, check_number
 from markgraph.errors import MissingExtraError, UsageError
 from markgraph.security.checks import refuse_unsafe
-from markgraph.security.doors import Door
+from markgraph.security.doors import Door, is_loopback
 from markgraph.security.guard import Guard
 from markgraph.verification.verify import require_safe
 
@@ -36,10 +37,26 @@ def run(config: DictConfig) -> int:
     app = create_app({name: graph}, door, Guard(policy, audit), limits)
     where = f"http://{config.host}:{listener.getsockname()[1]}"
     print(f"MARK serves {where}/{name}/playground/ (Ctrl-C stops it)", file=sys.stderr)  # noqa: T201
+    if door.issuer and (note := _elsewhere(door.issuer.url, listener.getsockname()[1])):
+        print(note, file=sys.stderr)  # noqa: T201
     server = uvicorn.Server(uvicorn.Config(app, log_level=config.debug.log_level.lower()))
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
     return 0
+
+
+def _elsewhere(url: str, port: int) -> str | None:
+    """Return a warning if clients who follow the issuer's URL come to another port of this machine.
+
+    The URL can't follow the port: it is the issuer's name in tokens, and `markgraph token` knows no port.
+    """
+    parts = urlsplit(url)
+    if not is_loopback(parts.hostname or "") or parts.port == port:
+        return None
+    return (
+        f"The issuer says that it is at {url}, and this server is at port {port}. Give this server and "
+        f"`markgraph token` the same auth.url=http://127.0.0.1:{port}."
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

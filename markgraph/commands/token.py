@@ -1,8 +1,9 @@
 """`markgraph token`: tokens, the clients that may ask for them, and API keys."""
 
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,16 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from markgraph.build import make
+from markgraph.build import make, make_service
 from markgraph.commands.checks import OUTPUTS, check_choice, check_number
-from markgraph.errors import UnauthenticatedError, UsageError
+from markgraph.commands.guarded import journal_of
+from markgraph.config_errors import nearest
+from markgraph.errors import DeniedError, UnauthenticatedError, UsageError
 from markgraph.security.caller import Caller, local_caller
 from markgraph.security.classification import CLASSIFICATIONS
+from markgraph.security.doors import TOKEN
+from markgraph.security.policy import ACTIONS as PERMISSIONS
+from markgraph.security.policy import Need, Policy, Resource
 
 if TYPE_CHECKING:
     from markgraph.security.issuer.server import Issuer
@@ -34,19 +40,15 @@ def run(config: DictConfig) -> int:
     action, *rest = str(config.what).split() or [""]
     if action not in ACTIONS:
         action, rest = "issue", [action, *rest]
-    wanted = 0 if action in ("list", "rotate") else 1
-    if len(rest) != wanted:
-        names = ", ".join(ACTIONS)
-        raise UsageError(
-            f"`markgraph token {config.what}` has {len(rest)} words where {wanted} do. "
-            f"Allowed: a client's name, or one of {names} with what it is about."
-        )
+    _check_words(action, rest)
+    _require(config, action)
     _show(config, ACTIONS[action](config, *rest))
     return 0
 
 
 def issue(config: DictConfig, name: str) -> dict[str, Any]:
     """Issue a token to a client."""
+    _check_scopes([] if config.scope is None else str(config.scope).split())
     return {"token": _issuer(config).issue(name, config.scope)}
 
 
@@ -108,17 +110,55 @@ ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "revoke": revoke,
     "rotate": rotate,
 }
+NOTHING = "no further word"
+USES = {
+    "issue": ("one name", "ada"),
+    "add": ("one name", "add ada"),
+    "key": ("one name", "key ada"),
+    "list": (NOTHING, "list"),
+    "remove": ("one name", "remove ada"),
+    "revoke": ("one token, or one id of an API key", "revoke TOKEN"),
+    "rotate": (NOTHING, "rotate"),
+}
+"""What each action takes, and an example."""
+
+
+def _check_words(action: str, words: list[str]) -> None:
+    takes, example = USES[action]
+    if len(words) == (0 if takes == NOTHING else 1):
+        return
+    others = ", ".join(name for name in ACTIONS if name != "issue")
+    raise UsageError(
+        f"`token {'NAME' if action == 'issue' else action}` takes {takes}; got {', '.join(words) or 'none'}. "
+        f"For example: markgraph token {example}. What the first word may be: a client's name, {others}."
+    )
+
+
+def _require(config: DictConfig, action: str) -> None:
+    """Go on only where whoever is here may manage tokens, and take that down.
+
+    Raises:
+        DeniedError: the token in the environment doesn't give that.
+    """
+    need = Need("tokens:manage", Resource("tokens", action))
+    if not os.environ.get(TOKEN):
+        return journal_of(config, "token", make(config, "operator")).require(need)
+    try:
+        return journal_of(config, "token", make(config, "auth").caller).require(need)
+    except DeniedError as error:
+        hint = f"{TOKEN} says who is asking; unset {TOKEN} to be whoever owns the files here."
+        raise type(error)(f"{error} {hint}") from error
 
 
 def _issuer(config: DictConfig) -> "Issuer":
-    issuer: Issuer | None = make(config, "auth").issuer
-    if issuer is None:
+    if not _has_issuer(config):
         raise UsageError("Only auth=dev issues tokens. With auth=oidc your identity provider does.")
+    issuer: Issuer = make(config, "auth").issuer
     return issuer
 
 
 def _has_issuer(config: DictConfig) -> bool:
-    return bool(make(config, "auth").issuer)
+    return "url" in config.auth  # to list API keys, a door's settings need not be complete
 
 
 def _api_keys(config: DictConfig) -> "ApiKeys":
@@ -131,19 +171,44 @@ def _api_keys(config: DictConfig) -> "ApiKeys":
 
 
 def _described(config: DictConfig, name: str) -> Caller:
-    """Return whom the config describes, if every name of it does."""
+    """Return the caller that the config describes.
+
+    Raises:
+        UsageError: no door would take it for a caller, or its roles or scopes give nothing.
+    """
     from markgraph.security.tokens.claims import ClaimNames, caller_of_claims, claims_of
 
     roles, groups, scopes = (OmegaConf.to_object(config)[key] for key in ("roles", "groups", "scopes"))  # type: ignore[index,call-overload]
     plain = local_caller(name, roles, str(config.tenant), groups, str(config.clearance))
     caller = Caller(name, plain.roles, plain.tenant, plain.groups, plain.clearance, scopes)
     try:
-        return caller_of_claims(claims_of(caller), ClaimNames())
+        described = caller_of_claims(claims_of(caller), ClaimNames())
     except UnauthenticatedError as error:
         raise UsageError(
             f"{name!r} in tenant {config.tenant!r} with roles {roles}, groups {groups} and scopes {scopes} "
             "is nobody who could ask. Names are printable, not empty, and at most 255 characters."
         ) from error
+    _check_roles(make_service(config, "policy"), described.roles)
+    _check_scopes(described.scopes or ())
+    return described
+
+
+def _check_roles(policy: Policy, roles: Iterable[str]) -> None:
+    """Refuse a role that gives nothing: it is misspelt."""
+    for role in roles:
+        if role not in policy.roles:
+            raise UsageError(f"The policy {policy.name!r} has no role {role!r}.{nearest(role, policy.roles)}")
+
+
+def _check_scopes(scopes: Iterable[str]) -> None:
+    """Refuse a scope that is no permission, with or without a resource."""
+    for scope in scopes:
+        action = ":".join(scope.split(":")[:2])
+        if action not in PERMISSIONS or scope.endswith(":"):
+            raise UsageError(
+                f"Scope {scope!r} is no permission.{nearest(action, PERMISSIONS)} "
+                f"Limit one to a resource as {PERMISSIONS[0]}:NAME."
+            )
 
 
 def _about(caller: Caller) -> dict[str, Any]:

@@ -30,7 +30,6 @@ ACTIONS = (
     "audit:read",
     "keys:manage",
     "tokens:manage",
-    "metrics:read",
 )
 """Every permission there is; each may be limited to a resource by a third part, `graph:run:qa`."""
 NOBODY = (
