@@ -7,6 +7,7 @@ from typing import Any
 from langchain_core.tools import BaseTool
 from langgraph.types import interrupt
 
+from markgraph.audit.journal import acting
 from markgraph.security.effects import Effect, does, effects_of, needs_approval
 from markgraph.state import AgentState
 
@@ -19,7 +20,7 @@ class Approve:
     Resume it with `Command(resume=True)`.
 
     Anything but `True` declines. Code before an interrupt runs again on resume, so this node does
-    nothing else.
+    nothing else but take down what was said, behind it.
     """
 
     tools: Sequence[BaseTool]
@@ -35,8 +36,10 @@ class Approve:
         if not pending:
             return {"declined": []}
         asked = [{"tool": call["name"], "args": call["args"]} for call in pending]
-        approved = interrupt({"question": "May these tools run?", "calls": asked})
-        return {"declined": [] if approved is True else [str(call["id"]) for call in pending]}
+        approved = interrupt({"question": "May these tools run?", "calls": asked}) is True
+        if journal := acting():
+            journal.decided([call["name"] for call in pending], "approved" if approved else "declined")
+        return {"declined": [] if approved else [str(call["id"]) for call in pending]}
 
 
 def has_side_effects(tool: BaseTool) -> bool:

@@ -11,7 +11,22 @@ from omegaconf import DictConfig, OmegaConf
 from markgraph.audit.types import Composed
 
 _REFERENCE = re.compile(r"\$\{\s*(\w+)")
-_SECRET = re.compile(r"(^|_)(key|token|secret|password|credentials?)$", re.IGNORECASE)
+_SECRET = re.compile(
+    r"(^|[_-])(api)?(key|(?<!per_)token|secret|password|passphrase|credentials?"
+    r"|authorization|headers|cookies?|conninfo|dsn)$",
+    re.IGNORECASE,
+)
+"""Keys of what is a secret, or holds one."""
+_MARK = "${}"
+_ELSEWHERE = re.compile(r"""\$\{(oc\.env:)?[\w.]+(,\s*(null|''|""|\$\{(oc\.env:)?[\w.]+\}))?\}""")
+"""A reference without a default that could be a secret itself."""
+_CREDENTIALS = re.compile(
+    r"""://[^\s/@:]*:(?!\$\{\}@)[^\s@]+@  # scheme://user:password@host
+    | ://(?!\$\{\}@)[^\s/@:]+@           # scheme://token@host
+    | (?:^|[\s?&;,'"])[\w-]*(?:password|passwd|pwd|secret|token|key)\s*=\s*(?!\$\{\})\S""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""What a value says that holds credentials, its references replaced by `_MARK`."""
 NO_MATTER = {"audit", "checkpoint", "limits", "policy", "seal"}
 """Services that no answer depends on: what the caller might do and read is taken down with each run."""
 WITHHELD = "(withheld)"
@@ -35,7 +50,7 @@ def composed(config: DictConfig, given: Sequence[str] = ()) -> Composed:
         if name in whole and name not in seen:
             seen.add(name)
             wanted += _REFERENCE.findall(json.dumps(whole[name]))
-    kept = {name: _without_secrets(whole[name]) for name in sorted(seen - {"audit", "checkpoint"})}
+    kept = _without_secrets({name: whole[name] for name in sorted(seen - {"audit", "checkpoint", "limits"})})
     text = json.dumps(kept, sort_keys=True, indent=1)
     model = {} if "model" in given else kept.get("model", {})
     digest = sha256(text.encode()).hexdigest()
@@ -48,17 +63,22 @@ def composed(config: DictConfig, given: Sequence[str] = ()) -> Composed:
     return Composed(digest, text, facts)
 
 
-def _without_secrets(part: Any) -> Any:
+def _without_secrets(part: Any, secret: bool = False) -> Any:
+    """Return `part` with each secret in it withheld; all of it is one, where the key above says so."""
     if isinstance(part, dict):
         return {
-            key: WITHHELD if _is_secret(key, value) else _without_secrets(value)
+            key: _without_secrets(value, secret or bool(_SECRET.search(str(key))))
             for key, value in part.items()
         }
-    return [_without_secrets(each) for each in part] if isinstance(part, list) else part
+    if isinstance(part, list):
+        return [_without_secrets(each, secret) for each in part]
+    harmless = part is None or isinstance(part, bool)
+    return WITHHELD if not harmless and _is_secret(str(part), secret) else part
 
 
-def _is_secret(key: str, value: object) -> bool:
-    return bool(isinstance(value, str) and _SECRET.search(str(key)) and not value.startswith("${"))
+def _is_secret(value: str, secret: bool) -> bool:
+    rest = _ELSEWHERE.sub(_MARK, value)
+    return rest not in ("", _MARK) if secret else bool(_CREDENTIALS.search(rest))
 
 
 def _values(part: Any, key: str) -> Iterator[str]:

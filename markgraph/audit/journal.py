@@ -11,7 +11,7 @@ from typing import Any
 from markgraph.errors import DeniedError, StorageError
 from markgraph.security.caller import Caller
 from markgraph.security.guard import Guard
-from markgraph.security.policy import Need, Resource
+from markgraph.security.policy import Need, Resource, calling
 
 COUNTS = ("added", "changed", "removed", "permitted", "failed", "unchanged")
 _ACTING: ContextVar["Journal | None"] = ContextVar("whose node is running", default=None)
@@ -49,6 +49,19 @@ class Journal:
         about = self._about | {"what": what, "documents": documents}
         need = Need("documents:write", Resource("corpus", corpus))
         self.guard.note(self.caller, need, "done", about, "safe")
+
+    def decided(self, tools: Iterable[str], outcome: str) -> None:
+        """Take down what a person said of calls of these tools, before anything follows from it.
+
+        Args:
+            tools: the tool of each call.
+            outcome: `approved` or `declined`.
+
+        Raises:
+            StorageError: it can't be taken down, so no tool may run.
+        """
+        for tool in tools:
+            self.guard.note(self.caller, calling(tool), outcome, self._about, "written")
 
     def ended(self, state: Mapping[str, Any], update: Mapping[str, Any]) -> None:
         """Take down how the run ended.

@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from markgraph.audit.configs import WITHHELD
 from markgraph.audit.file import CONFIGS, FileAudit
 from markgraph.audit.journal import cited_in, documents_of
-from markgraph.audit.verify import records
-from markgraph.build import Graph, build_graph, make_services
+from markgraph.audit.verify import checked
+from markgraph.build import Graph, Services, build_graph, make_services
 from markgraph.errors import ApprovalNeededError, StorageError, UsageError
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller
@@ -31,20 +31,26 @@ class Difference:
     now: Any
 
 
-def find(log: FileAudit, name: str) -> dict[str, Any]:
-    """Return the end of a run, by its number in the log or by how the run's id begins.
+def find(log: FileAudit, name: str, tenant: str) -> dict[str, Any]:
+    """Return the end of a run of `tenant`, by its number in the log or by how the run's id begins.
+
+    What a record says is believed only where it is as it was written: a config is code that runs.
 
     Raises:
         UsageError: there is none, or there are several, or it can't be replayed.
+        StorageError: it was changed since, or the log's key can't be read.
     """
-    found = [record for record in records(log.folder) if _is(record, name)]
+    found = [each for each in checked(log.folder, log.keys) if _is(each[0], name, tenant)]
+    for _, wrong in found:
+        if wrong:
+            raise StorageError(f"Record {name} is not replayed: {wrong}. See `markgraph audit verify`.")
     if len(found) != 1:
         raise UsageError(
             f"{'Several finished questions have' if found else 'No finished question has'} the number or id "
             f"{name!r}. Allowed: that of one record with graph:run and done or refused; see `markgraph audit "
             "list`."
         )
-    (record,) = found
+    ((record, _),) = found
     if record.get("given"):
         raise UsageError(
             f"Record {name} can't be replayed: an app passed in its own {', '.join(record['given'])}, which "
@@ -53,9 +59,10 @@ def find(log: FileAudit, name: str) -> dict[str, Any]:
     return record
 
 
-def _is(record: Mapping[str, Any], name: str) -> bool:
-    is_end = "question" in record and "config" in record
-    return is_end and (str(record["seq"]) == name or (len(name) >= 8 and record["run"].startswith(name)))
+def _is(record: Mapping[str, Any], name: str, tenant: str) -> bool:
+    is_end = "question" in record and "config" in record and record.get("tenant") == tenant
+    number, run = str(record.get("seq")), str(record.get("run"))
+    return is_end and (number == name or (len(name) >= 8 and run.startswith(name)))
 
 
 def config_of(log: FileAudit, record: Mapping[str, Any]) -> DictConfig:
@@ -103,7 +110,8 @@ def replay(log: FileAudit, record: Mapping[str, Any], question: str) -> list[Dif
     caller, policy = caller_of_record(record)
     embedder, index = make_services(config, "embedder", "index")
     gone = _gone(record["documents"], index, caller)
-    graph = build_graph(config, embedder=embedder, index=index, policy=policy, audit=None, checkpoint=None)
+    given = Services(embedder=embedder, index=index, policy=policy, audit=None, checkpoint=None, limits=None)
+    graph = build_graph(config, **given)
     return [*gone, *_differences(log, record, _answer(graph, question, caller))]
 
 

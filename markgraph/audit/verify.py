@@ -83,12 +83,22 @@ def records(folder: Path) -> Iterator[dict[str, Any]]:
     """
     check_there(folder)
     for line in _lines(folder):
-        try:
-            yield json.loads(line)
-        except ValueError as error:
-            raise StorageError(
-                f"The audit log has a line that is no record ({error}): run markgraph audit verify."
-            ) from error
+        yield _record(line)
+
+
+def checked(folder: Path, keys: Keys) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield the records of a log, oldest first, each with what is wrong with it, or an empty string.
+
+    Raises:
+        StorageError: there is no log, a line is no JSON object, or the key can't be read.
+    """
+    check_there(folder)
+    secret, before = keys.chain(), BEGINNING
+    for line in _lines(folder):
+        report = Report(last=before)
+        _check(line, secret, {}, report)
+        before = report.last
+        yield _record(line), report.problems[0].what if report.problems else ""
 
 
 def check_there(folder: Path) -> None:
@@ -99,6 +109,15 @@ def check_there(folder: Path) -> None:
     """
     if not any(file.exists() for file in files(folder, LOG)):
         raise StorageError(f"There is no audit log in {folder}. Config audit.folder says where it is.")
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    try:
+        return dict(json.loads(line))
+    except (ValueError, TypeError) as error:
+        raise StorageError(
+            f"The audit log has a line that is no record ({error}): run markgraph audit verify."
+        ) from error
 
 
 def _check(line: bytes, secret: bytes, wanted: dict[int, str], report: Report) -> None:

@@ -22,7 +22,7 @@ from markgraph.evaluation.retrieval import METRICS, Ranked, Retriever, rank, ret
 def run(config: DictConfig) -> int:
     """Measure, print what came of it, and return 0."""
     check_number(config, "k", 100, 1000)
-    ready = judged(config)
+    ready = judged(config, "evaluate")
     retrievers = chosen(retrievers_of(ready.index, ready.refine), config.retrievers)
     kept = _kept(config, ready, retrievers)
     if not config.resume:

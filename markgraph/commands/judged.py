@@ -18,7 +18,7 @@ from markgraph.ingestion.lock import alone
 from markgraph.retrieval.search import Refine
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller
-from markgraph.security.policy import Need, Resource
+from markgraph.security.policy import Need, Resource, writing
 
 MOST_CHUNKS = 1000
 
@@ -42,14 +42,21 @@ class Judged:
         return min(ceil(k * max(self.density, 1.0)), MOST_CHUNKS)
 
 
-def judged(config: DictConfig) -> Judged:
-    """Return the data set that `config.dataset` names; it is indexed at the first use and kept."""
+def judged(config: DictConfig, verb: str) -> Judged:
+    """Return the data set that `config.dataset` names; it is indexed at the first use and kept.
+
+    Its collection is of the caller's tenant, so that needs the permission to write documents, too.
+
+    Args:
+        config: of the verb.
+        verb: what the audit log calls it.
+    """
     if config.dataset is None:
         raise UsageError("Say what to measure on: dataset=FOLDER with corpus.jsonl, queries.jsonl, qrels.tsv")
     caller: Caller = make(config, "auth").caller
-    journal_of(config, "evaluate", caller).require(
-        Need("documents:read", Resource("dataset", str(config.dataset)))
-    )
+    journal = journal_of(config, verb, caller)
+    for need in (Need("documents:read", Resource("dataset", str(config.dataset))), writing()):
+        journal.require(need)
     dataset = load_dataset(Path(config.dataset))
     if dataset.missing:
         print(f"{dataset.missing} judged documents are not in the corpus.", file=sys.stderr)  # noqa: T201

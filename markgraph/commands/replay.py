@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from markgraph.audit.file import FileAudit
 from markgraph.audit.replay import Difference, find, replay
+from markgraph.audit.verify import check_there
 from markgraph.build import make, make_services
 from markgraph.commands.audit_log import log_of
 from markgraph.commands.checks import OUTPUTS, check_choice
@@ -32,10 +33,9 @@ def run(config: DictConfig) -> int:
         raise UsageError('Say what to replay: markgraph replay RECORD question="..."')
     caller: Caller = make(config, "auth").caller
     log = log_of(config)
-    record = find(log, str(config.record))
-    journal_of(config, "replay", caller).require(Need("audit:read", Resource("run", record["run"])))
-    if record["tenant"] != caller.tenant:
-        raise UsageError(f"Record {config.record} is not of tenant {caller.tenant!r}.")
+    check_there(log.folder)  # to look into a log makes none
+    journal_of(config, "replay", caller).require(Need("audit:read", Resource("audit", "replay")))
+    record = find(log, str(config.record), caller.tenant)
     with storage_errors(Path(config.data_dir)):
         differences = replay(log, record, _question(config, caller, log, record))
     _print(config, record, differences)

@@ -32,7 +32,7 @@ def run(config: DictConfig) -> int:
     check_choice(config, "output", OUTPUTS)
     check_number(config, "limit", 1, 10**9, optional=True)
     _check_name(config.name)
-    ready = judged(config)
+    ready = judged(config, "tune")
     index, fusion = _tunable(ready)
     with asking(len(ready.queries)) as bar:
         asked = []

@@ -47,7 +47,7 @@ class Guard:
         Args:
             caller: who.
             need: what, and to what.
-            outcome: `allowed`, `denied`, `done`, `refused` or `failed`.
+            outcome: `allowed`, `denied`, `approved`, `declined`, `done`, `refused` or `failed`.
             about: plain data that holds nobody's words.
             until: when to come back.
 
