@@ -14,11 +14,11 @@ from markgraph.checkpoints import SealedCheckpointer
 from markgraph.checkpoints.reseal import reseal as reseal_threads
 from markgraph.citations.index import relink
 from markgraph.commands.checks import OUTPUTS, check_choice
-from markgraph.commands.guarded import journal_of
+from markgraph.commands.guarded import check_tenant, journal_of
 from markgraph.errors import ConfigError, UsageError
 from markgraph.ingestion.lock import alone
 from markgraph.retrieval.hybrid import HybridIndex
-from markgraph.security.caller import Caller
+from markgraph.security.doors import Door, LocalDoor
 from markgraph.security.policy import Need, Resource
 from markgraph.security.sealing.keyring import Keyring, Names
 from markgraph.security.sealing.masters import Masters
@@ -31,18 +31,30 @@ def run(config: DictConfig) -> int:
     check_choice(config, "action", tuple(ACTIONS))
     check_choice(config, "output", OUTPUTS)
     check_choice(config, "yes", (None, True, False))
-    caller: Caller = make(config, "auth").caller
-    journal_of(config, "keys", caller).require(Need("keys:manage", Resource("keys", config.action)))
+    door: Door = make(config, "auth")
+    about = config.action if config.tenant is None else f"{config.action}:{config.tenant}"
+    if config.tenant is not None:
+        check_tenant(door, str(config.tenant))
+    journal_of(config, "keys", door.caller).require(Need("keys:manage", Resource("keys", about)))
     keyring = make(config, "seal")
     if not isinstance(keyring, Keyring):
         raise ConfigError("There are no keys with seal=none. Leave that out, or say seal=keyring.")
     done = ACTIONS[config.action](config, keyring)
+    if not isinstance(door, LocalDoor):
+        done = _of_tenant(done, door.caller.tenant)
     if config.output == "json":
         print(json.dumps(done, ensure_ascii=False))  # noqa: T201
     else:
         for name, value in done.items():
             print(f"{name:12} {_shown(value)}")  # noqa: T201
     return 0
+
+
+def _of_tenant(done: dict[str, Any], tenant: str) -> dict[str, Any]:
+    """Return what was done without the names of other tenants."""
+    tenants = {name: held for name, held in done.get("tenants", {}).items() if name == tenant}
+    own = {"tenants": tenants, "shredded": [name for name in done.get("shredded", []) if name == tenant]}
+    return {key: own.get(key, value) for key, value in done.items()}
 
 
 def list_keys(_config: DictConfig, keyring: Keyring) -> dict[str, Any]:

@@ -8,13 +8,14 @@ from omegaconf import DictConfig
 
 from markgraph.build import make, make_services
 from markgraph.commands.checks import OUTPUTS, check_choice
-from markgraph.commands.guarded import journal_of
+from markgraph.commands.guarded import check_tenant, journal_of
 from markgraph.commands.terminal import printable
 from markgraph.errors import DeniedError, UsageError
 from markgraph.ingestion.ledger import Ledger
 from markgraph.retrieval.storage import storage_errors
 from markgraph.security.caller import Caller
 from markgraph.security.classification import level_of
+from markgraph.security.doors import Door
 from markgraph.security.policy import ACTIONS, Decision, Need, Policy, Resource
 
 USUAL = {
@@ -34,9 +35,11 @@ def run(config: DictConfig) -> int:
     """Print the decision and its rule, and return 0, or 4 where it is denied."""
     check_choice(config, "output", OUTPUTS)
     check_choice(config, "what", ("explain",))
-    person: Caller = make(config, "auth").caller
+    door: Door = make(config, "auth")
+    person = door.caller
     journal_of(config, "policy", person).require(Need("audit:read", Resource("policy", "explain")))
     caller = person if config.caller is None else caller_from(str(config.caller))
+    check_tenant(door, caller.tenant)
     need = need_from(config)
     with storage_errors(Path(config.data_dir)):
         policy, ledger = make_services(config, "policy", "ledger")

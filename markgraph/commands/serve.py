@@ -3,6 +3,7 @@
 import socket
 import sys
 from contextlib import suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 from omegaconf import DictConfig
@@ -14,6 +15,9 @@ from markgraph.security.checks import refuse_unsafe
 from markgraph.security.doors import Door, is_loopback
 from markgraph.security.guard import Guard
 from markgraph.verification.verify import require_safe
+
+CONNECTIONS = 256
+"""At once; more get 503. A body is held before it is known whose it is, up to 1 MiB."""
 
 
 def run(config: DictConfig) -> int:
@@ -39,7 +43,8 @@ def run(config: DictConfig) -> int:
     print(f"MARK serves {where}/{name}/playground/ (Ctrl-C stops it)", file=sys.stderr)  # noqa: T201
     if door.issuer and (note := _elsewhere(door.issuer.url, listener.getsockname()[1])):
         print(note, file=sys.stderr)  # noqa: T201
-    server = uvicorn.Server(uvicorn.Config(app, log_level=config.debug.log_level.lower()))
+    settings: dict[str, Any] = {"log_level": config.debug.log_level.lower(), "limit_concurrency": CONNECTIONS}
+    server = uvicorn.Server(uvicorn.Config(app, **settings))
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
     return 0

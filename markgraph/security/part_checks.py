@@ -132,7 +132,21 @@ def _limits(settings: Mapping[str, Any]) -> Found:
     made = _made("limits", settings)
     if isinstance(made, Limits) and isinstance(made.counters, RedisCounters):
         made.counters.check()
+    if all(settings["limits"].get(name) is None for name in _BOUNDS):
+        return Found("off", "limits nothing", f"Set one of {', '.join(f'limits.{name}' for name in _BOUNDS)}")
     return Found("ok", f"is {_chosen('limits')}")
+
+
+_BOUNDS = ("requests", "tokens", "runs", "steps", "tool_calls", "wall_time")
+
+
+def _graph(settings: Mapping[str, Any]) -> Found:
+    """Compare what the graph is given with what the config has, which the other checks look at."""
+    graph = settings.get("graph") or {}
+    for name in ("policy", "audit", "limits"):
+        if name in graph and graph[name] != settings.get(name):
+            return Found("failed", f"is given another {name} than the config's", f"Leave graph.{name} out")
+    return Found("ok", "keeps to the policy, the log and the limits of the config")
 
 
 def _made(name: str, settings: Mapping[str, Any]) -> Any:
@@ -173,6 +187,7 @@ def _audit(settings: Mapping[str, Any]) -> Found:
 
 
 CHECKS: Mapping[str, Callable[[Mapping[str, Any]], Found]] = {
+    "graph": _graph,
     "data_dir": _private,
     "models": _models,
     "chroma": _chroma,

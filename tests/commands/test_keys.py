@@ -150,3 +150,17 @@ def test_what_does_not_fit_is_explained(
     assert (done.code, done.out) == (code, "")
     assert message in done.err
     assert not keyring.exists()
+
+
+def test_an_administrator_manages_the_keys_of_their_own_tenant(
+    markgraph: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    markgraph("keys", "rotate")
+    key = markgraph("token", "key", "eve", "roles=[admin,auditor]", "tenant=other").out.strip()
+    monkeypatch.setenv("MARKGRAPH_TOKEN", key)
+    for verb in (["keys", "shred", "tenant=default", "yes=true"], ["policy", "explain"]):
+        who = ["--caller", "x,tenant=default", "--resource", "graph:qa"] if verb[0] == "policy" else []
+        refused = markgraph(*verb, "auth=dev", *who)
+        assert (refused.code, "of tenant 'other', and this is about 'default'" in refused.err) == (4, True)
+    listed = markgraph("keys", "list", "auth=dev", "output=json").json
+    assert (listed["tenants"], listed["shredded"]) == ({}, [])

@@ -256,3 +256,17 @@ def test_the_doctor_says_each_on_one_line_and_ends_with_1_where_one_failed(
     assert [check["name"] for check in json.loads(done.out)] == list(checked())
     monkeypatch.setenv("LANGCHAIN_ENV", "local")
     assert markgraph("doctor", "--security", *NO_WEIGHTS).code == 1
+
+
+@pytest.mark.parametrize("name", ["audit", "limits"])
+def test_finds_a_graph_that_keeps_to_other_parts_than_the_config(name: str) -> None:
+    on = ["audit=file", "limits=memory"]
+    assert checked(*on)["graph"].state == "ok"
+    assert checked(*on, f"graph.{name}=null")["graph"].state == "failed"
+
+
+def test_limits_that_limit_nothing_are_off() -> None:
+    nothing = [
+        f"limits.{name}=null" for name in ("requests", "tokens", "runs", "steps", "tool_calls", "wall_time")
+    ]
+    assert checked("limits=memory", *nothing)["limits"].state == "off"
