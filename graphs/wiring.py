@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from inspect import isfunction, signature
 from time import perf_counter
 from typing import Any, Protocol, get_type_hints, runtime_checkable
@@ -70,6 +71,8 @@ class Wiring:
     def wrapped(self, name: str, node: Node, read_from: Index | None = None, ends: bool = False) -> Any:
         """Return `node` as something that LangGraph runs, sync and async."""
         asks = signature(node).parameters
+        # Not `self` in what follows: it holds the graph, which would hold itself and outlive its last user.
+        journal_of = partial(_journal, self.guard, self.name, node)
 
         def arguments(state: Any, config: RunnableConfig, journal: Journal) -> tuple[Any, ...]:
             if limited := run_of(config):
@@ -79,7 +82,7 @@ class Wiring:
             return (state, *(given[name] for name in asks if name in given))
 
         def run(state: Any, config: RunnableConfig) -> Update:
-            began, journal = perf_counter(), self._journal(node, state)
+            began, journal = perf_counter(), journal_of(state)
             try:
                 with journal.acting():
                     update = node(*arguments(state, config, journal))
@@ -93,7 +96,7 @@ class Wiring:
             return run
 
         async def arun(state: Any, config: RunnableConfig) -> Update:
-            began, journal = perf_counter(), self._journal(node, state)
+            began, journal = perf_counter(), journal_of(state)
             try:
                 given = await asyncio.to_thread(arguments, state, config, journal)
                 update = await node.acall(*given)
@@ -108,10 +111,11 @@ class Wiring:
 
         return RunnableLambda(run, arun, name=name)
 
-    def _journal(self, node: Node, state: Any) -> Journal:
-        """Return what takes this run down; a run begins at `Authorize`."""
-        run_id = uuid4().hex if isinstance(node, Authorize) else state.get("run_id", "")
-        return Journal(self.guard, self.name, caller_of(get_runtime(Caller)), run_id)
+
+def _journal(guard: Guard, graph: str, node: Node, state: Any) -> Journal:
+    """Return what takes this run down; a run begins at `Authorize`."""
+    run_id = uuid4().hex if isinstance(node, Authorize) else state.get("run_id", "")
+    return Journal(guard, graph, caller_of(get_runtime(Caller)), run_id)
 
 
 def _check(node: Node, state: Any, read_from: Index | None, journal: Journal) -> None:

@@ -69,7 +69,7 @@ def test_what_an_app_passed_in_cant_be_replayed(log: FileAudit, index: Index) ->
 def test_a_record_that_is_not_there_is_named(log: FileAudit) -> None:
     load_graph("agent", [*CONFIG, CALCULATE], audit=log).invoke({"question": ASKED}, context=ADA)
     with pytest.raises(UsageError, match=r"^No finished question has the number or id '1600'\. Allowed"):
-        find(log, "1600")
+        find(log, "1600", ADA.tenant)
 
 
 def test_a_config_that_was_changed_since_is_not_used(log: FileAudit) -> None:

@@ -55,7 +55,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     cluster.leave()
     assert not ray.is_initialized()
     assert len(family) > 4
-    assert not any(map(is_alive, family))
+    assert not [process.cmdline() for process in family if is_alive(process)]
 
 
 def is_alive(process: psutil.Process) -> bool:
