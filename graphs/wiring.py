@@ -71,7 +71,6 @@ class Wiring:
     def wrapped(self, name: str, node: Node, read_from: Index | None = None, ends: bool = False) -> Any:
         """Return `node` as something that LangGraph runs, sync and async."""
         asks = signature(node).parameters
-        # Not `self` in what follows: it holds the graph, which would hold itself and outlive its last user.
         journal_of = partial(_journal, self.guard, self.name, node)
 
         def arguments(state: Any, config: RunnableConfig, journal: Journal) -> tuple[Any, ...]:
@@ -113,7 +112,10 @@ class Wiring:
 
 
 def _journal(guard: Guard, graph: str, node: Node, state: Any) -> Journal:
-    """Return what takes this run down; a run begins at `Authorize`."""
+    """Return what takes this run down; a run begins at `Authorize`.
+
+    No method of `Wiring`: a node that held that would hold the graph, which would outlive its last user.
+    """
     run_id = uuid4().hex if isinstance(node, Authorize) else state.get("run_id", "")
     return Journal(guard, graph, caller_of(get_runtime(Caller)), run_id)
 

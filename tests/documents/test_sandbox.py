@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,9 +19,20 @@ from markgraph.errors import ConfigError, DocumentError, MarkError
 ENDLESS = BOMBS["endless-forms.pdf"]()
 
 
+OTHERS: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def others() -> Iterator[None]:
+    """Set the readers aside that belong to graphs of other tests, as long as those are not collected."""
+    OTHERS.update(children())
+    yield
+    OTHERS.clear()
+
+
 def children() -> set[int]:
     """Return the readers that live; other tests of this process may have started servers."""
-    return {child.pid for child in psutil.Process().children() if is_reader(child)}
+    return {child.pid for child in psutil.Process().children() if is_reader(child)} - OTHERS
 
 
 def is_reader(child: psutil.Process) -> bool:
