@@ -70,8 +70,7 @@ class Wiring:
 
     def wrapped(self, name: str, node: Node, read_from: Index | None = None, ends: bool = False) -> Any:
         """Return `node` as something that LangGraph runs, sync and async."""
-        asks = signature(node).parameters
-        journal_of = partial(_journal, self.guard, self.name, node)
+        asks, journal_of = signature(node).parameters, partial(_journal, self.guard, self.name, node)
 
         def arguments(state: Any, config: RunnableConfig, journal: Journal) -> tuple[Any, ...]:
             if limited := run_of(config):
