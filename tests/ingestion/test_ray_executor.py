@@ -1,5 +1,6 @@
 """`executor=ray` on a local cluster gives what `executor=local` gives."""
 
+import gc
 import os
 import signal
 import sqlite3
@@ -55,7 +56,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     cluster.leave()
     assert not ray.is_initialized()
     assert len(family) > 4
-    assert not [process.cmdline() for process in family if is_alive(process)]
+    gc.collect()  # graphs of these tests, which have readers of their own
+    _, left = psutil.wait_procs(family, timeout=10)
+    assert not [process.cmdline() for process in left if is_alive(process)]
 
 
 def is_alive(process: psutil.Process) -> bool:
