@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -200,36 +201,39 @@ def test_waits_until_the_disk_has_it_and_signed_heads_say_so(tmp_path: Path) -> 
     log.close()
 
 
-@pytest.fixture
+@contextmanager
 def full(log: FileAudit) -> Iterator[None]:
-    """Let no file of this process grow beyond what the log has, as a full disk does."""
+    """Let no file of this process grow beyond what the log has, as a full disk does.
+
+    Only within a test: where pytest's own output is a file, it would have no room for its report either.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_of(log).stat().st_size + 10, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_log_that_cant_be_written_says_so_and_stays_whole(log: FileAudit, full: None) -> None:
-    with pytest.raises(StorageError, match="can't be written"):
+def test_a_log_that_cant_be_written_says_so_and_stays_whole(log: FileAudit) -> None:
+    with full(log), pytest.raises(StorageError, match="can't be written"):
         log.write({"action": "graph:run"})
     assert problems(log) == []
 
 
 def test_best_effort_reads_on_takes_it_down_later_and_changes_nothing(
-    log: FileAudit, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+    log: FileAudit, caplog: pytest.LogCaptureFixture
 ) -> None:
     lax = FileAudit(str(log.folder), str(log.keys.folder), reads="best_effort")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    request.getfixturevalue("full")
-    lax.write({"action": "documents:read", "number": 10})
-    assert "can't be written" in caplog.text
-    with pytest.raises(StorageError):
-        lax.write({"action": "documents:write", "number": -1})
-    for _ in range(MOST_PENDING + 6):
-        lax.write({"action": "documents:read"})
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with full(log):
+        lax.write({"action": "documents:read", "number": 10})
+        assert "can't be written" in caplog.text
+        with pytest.raises(StorageError):
+            lax.write({"action": "documents:write", "number": -1})
+        for _ in range(MOST_PENDING + 6):
+            lax.write({"action": "documents:read"})
     time.sleep(RETRY)
     lax.write({"action": "documents:read", "number": 11}, "written")
     lax.close()
