@@ -1,8 +1,8 @@
 """Kills processes at random while they run threads, and counts what was lost and what was done twice.
 
-    python benchmarks/kills.py threads=150
-    python benchmarks/kills.py part=restarts
-    python benchmarks/kills.py threads=5000 conninfo="host=/run/postgresql user=me dbname=test"
+    python -m benchmarks.kills threads=150
+    python -m benchmarks.kills part=restarts
+    python -m benchmarks.kills threads=5000 conninfo="host=/run/postgresql user=me dbname=test"
 
 SQLite and Postgres, in and without an event loop, sealed and in clear; each step has a side effect under a
 key of its own. Without `conninfo` it runs a Postgres of its own, and restarts that 20 times under 8 runs.

@@ -1,6 +1,6 @@
 """Measures what sealing costs: threads and chunks, sealed against in clear, in one run.
 
-    python benchmarks/sealing.py messages=50 size=400 rounds=300
+    python -m benchmarks.sealing messages=50 size=400 rounds=300
 
 The rival is what MARK does with seal=none; for threads in SQLite also LangGraph's own EncryptedSerializer, as
 far as it goes: it leaves metadata and thread names in clear and binds nothing to a tenant.

@@ -1,0 +1,67 @@
+"""What a training method is: the rows it learns from, how it trains, and how its model is scored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from transformers import TrainerCallback
+
+from markgraph.training.base import Base
+from markgraph.training.rows import Kind, Row
+
+Scores = dict[str, list[float]]
+"""Metric to its value for each held-back row, in the rows' order; higher is better for every metric."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: all that a method needs to know beside its own settings."""
+
+    base: Base
+    """The model that it starts from."""
+    rows: Sequence[Row]
+    held: Sequence[Row]
+    """Rows that are not learned from: the loss on them is followed."""
+    folder: Path
+    """Where it writes: `checkpoints/` and `model/`."""
+    seed: int = 0
+    max_steps: int | None = None
+    """Stop after so many optimiser steps; None: as the method's epochs say."""
+    callbacks: Sequence[TrainerCallback] = ()
+    reporters: Sequence[str] = field(default=())
+    """What transformers' own integrations report to, such as tensorboard."""
+
+
+class Training(Protocol):
+    """A training that can be run; a `transformers.Trainer` is one."""
+
+    state: Any
+    """A `transformers.TrainerState`: `log_history`, `global_step`, `max_steps`."""
+
+    def train(self, resume_from_checkpoint: str | None = None) -> Any:
+        """Train to the end, from a checkpoint's folder if there is one."""
+
+    def save_model(self, output_dir: str) -> None:
+        """Write what was trained: an adapter as PEFT saves it, or a whole model with its tokenizer."""
+
+
+class Method(Protocol):
+    """A way to train a model. Its fields are its settings."""
+
+    name: str
+    kind: Kind
+    """The rows it learns from."""
+    metric: str
+    """The one of its scores that a candidate has to be better in."""
+
+    def training(self, job: Job) -> Training:
+        """Return the training of a job.
+
+        Raises:
+            ConfigError: a setting is no good.
+            UsageError: this method can't train such a model.
+        """
+
+    def scores(self, base: Base, model: Path | None, rows: Sequence[Row]) -> Mapping[str, list[float]]:
+        """Return what a model reaches on held-back rows: the base as it is, or what was saved in `model`."""
