@@ -34,7 +34,7 @@ class Row(TypedDict):
     documents: list[str]
     """Ids of the documents whose text is in it."""
     readers: list[str]
-    """Who may read all of them: atoms as in the index (public, t:TENANT, g:GROUP, u:SUBJECT). Empty: nobody."""
+    """Who may read all of them: atoms as in the index (public, g:GROUP, u:SUBJECT, ...). Empty: nobody."""
     messages: NotRequired[list[Message]]
     """The prompt; it ends with what a user says."""
     completion: NotRequired[str]
