@@ -1,0 +1,55 @@
+"""What is kept of a person's word on an answer."""
+
+from typing import Literal
+
+from typing_extensions import TypedDict
+
+Rating = Literal["up", "down"]
+RATINGS: tuple[Rating, ...] = ("up", "down")
+
+
+class Message(TypedDict):
+    """A message of a prompt, in the roles of chat templates."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Opinion(TypedDict):
+    """What a person says of an answer of theirs."""
+
+    rating: Rating
+    correction: str | None
+    """What the answer should have been, in their words."""
+    comment: str | None
+
+
+class Rated(TypedDict):
+    """What a finished run knows of its answer: nothing in it is a client's word but the question."""
+
+    run_id: str
+    graph: str
+    question: str
+    answer: str
+    """As it was shown, marks included."""
+    refused: bool
+    messages: list[Message]
+    """The prompt that the model saw last; empty where the graph can't say."""
+    completion: str
+    """What the model wrote to that prompt, if the answer was made of it; empty where the answer was quoted
+    from the sources, or refused."""
+    documents: dict[str, list[str]]
+    """Ids of the chunks that were read, by source. Who may read them now, the index says."""
+    model: str
+    config: str
+    """Hash of the graph's config, as in the audit log; empty where an app built the graph."""
+
+
+class Feedback(Opinion, Rated):
+    """A row of the store: who said it, when, of what."""
+
+    id: str
+    time: str
+    """UTC, in ISO 8601."""
+    tenant: str
+    subject: str
