@@ -34,12 +34,16 @@ class Rated(TypedDict):
     """As it was shown, marks included."""
     refused: bool
     messages: list[Message]
-    """The prompt that the model saw last; empty where the graph can't say."""
+    """The prompt that `completion` was written to, or else the first of the turn; empty where the graph
+    can't say."""
     completion: str
     """What the model wrote to that prompt, if the answer was made of it; empty where the answer was quoted
     from the sources, or refused."""
-    documents: dict[str, list[str]]
-    """Ids of the chunks that were read, by source. Who may read them now, the index says."""
+    documents: list[str]
+    """Sources of the passages that were read."""
+    chunks: list[str]
+    """Ids of every chunk whose text the prompt or the answer may hold, those of earlier turns included.
+    Who may read them now the index says; a chunk that is not there any more was changed or removed."""
     model: str
     config: str
     """Hash of the graph's config, as in the audit log; empty where an app built the graph."""
