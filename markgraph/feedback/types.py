@@ -4,15 +4,10 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
+from markgraph.state import Message
+
 Rating = Literal["up", "down"]
 RATINGS: tuple[Rating, ...] = ("up", "down")
-
-
-class Message(TypedDict):
-    """A message of a prompt, in the roles of chat templates."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
 
 
 class Opinion(TypedDict):
@@ -34,10 +29,9 @@ class Rated(TypedDict):
     """As it was shown, marks included."""
     refused: bool
     messages: list[Message]
-    """The prompt that `completion` was written to, or else the first of the turn; empty where the graph
-    can't say."""
+    """What the model was asked with last; empty where it wasn't, and for an agent."""
     completion: str
-    """What the model wrote to that prompt, if the answer was made of it; empty where the answer was quoted
+    """What the model wrote to `messages`, if the answer was made of it; empty where the answer was quoted
     from the sources, or refused."""
     documents: list[str]
     """Sources of the passages that were read."""
@@ -46,7 +40,7 @@ class Rated(TypedDict):
     Who may read them now the index says; a chunk that is not there any more was changed or removed."""
     model: str
     config: str
-    """Hash of the graph's config, as in the audit log; empty where an app built the graph."""
+    """Hash of the graph's config, by which the audit log keeps it; empty without a log."""
 
 
 class Feedback(Opinion, Rated):

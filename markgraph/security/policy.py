@@ -27,6 +27,8 @@ ACTIONS = (
     "threads:write",
     "tools:call",
     "models:use",
+    "feedback:write",
+    "feedback:read",
     "audit:read",
     "keys:manage",
     "tokens:manage",
