@@ -1,1 +1,1 @@
-"""What each verb of the command line does with its composed config: `run(config) -> exit code`."""
+"""What each verb of the command line does with its composed config: `run(config) -> exit code`, or an Outcome."""
