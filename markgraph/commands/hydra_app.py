@@ -75,7 +75,7 @@ def _explained(fault: BaseException, job: str, overrides: Sequence[str]) -> Base
 
 
 def _run(job: str, config: DictConfig) -> Outcome:
-    """Run a verb, which returns an exit code, or an outcome with a figure for a sweep; where it found its collection empty, say which, and which others there are."""
+    """Run a verb; where it found its collection empty, say which, and which others there are."""
     check_collection(config)
     if os.environ.get(TOKEN) and "caller" in (config.get("auth") or {}):
         print(f"{TOKEN} is not read with auth=none. Say auth=dev or auth=oidc.", file=sys.stderr)  # noqa: T201

@@ -22,7 +22,7 @@ class Joblib(CommandLauncher):
             MissingExtraError: joblib is not installed.
         """
         try:
-            from joblib import Parallel, delayed, effective_n_jobs
+            from joblib import Parallel, delayed, effective_n_jobs  # noqa: TID251 -- threads pickle nothing
         except ImportError as error:
             raise MissingExtraError("This launcher needs joblib: pip install 'markgraph[sweep]'") from error
         threads = shared(effective_n_jobs(self.n_jobs), os.cpu_count() or 1)

@@ -33,7 +33,11 @@ class CommandLauncher(Launcher):
         """Take the config of the sweep."""
         self.config = config
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(
+        self,
+        job_overrides: Sequence[Sequence[str]],
+        initial_job_idx: int,  # noqa: ARG002
+    ) -> Sequence[JobReturn]:
         """Run all jobs, and return what they came to in their order."""
         _, verb = str(self.config.hydra.help.app_name).split()
         given = [each for each in self.config.hydra.overrides.hydra if each.startswith("hydra.searchpath=")]

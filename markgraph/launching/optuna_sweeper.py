@@ -30,8 +30,8 @@ DIRECTIONS = ("maximize", "minimize")
 class Optuna(Sweeper):
     """Tries `n_trials` settings, `n_jobs` at a time, and says which was best.
 
-    `KEY=a,b` is a choice, `KEY=range(1,9)` a whole number, `KEY=interval(0,1)` any number between, and
-    `KEY=tag(log,interval(1e-5,1e-3))` one whose logarithm is.
+    `KEY=a,b` is a choice, `KEY=range(1,9)` or `KEY=int(interval(1,8))` a whole number, `KEY=interval(0,1)`
+    any number between, and `KEY=tag(log,interval(1e-5,1e-3))` one whose logarithm is.
     """
 
     def __init__(
@@ -121,10 +121,8 @@ class Optuna(Sweeper):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "sweep.json").write_text(json.dumps({"best": best, "tried": tried}, indent=1), "utf-8")
         words = " ".join(f"{key}={value}" for key, value in best["settings"].items())
-        print(
-            f"Best of {len(tried)}: {best['figure']:.6g} with {words}. All: {folder}/sweep.json",
-            file=sys.stderr,
-        )  # noqa: T201
+        line = f"Best of {len(tried)}: {best['figure']:.6g} with {words}. All: {folder}/sweep.json"
+        print(line, file=sys.stderr)  # noqa: T201
         return best
 
 

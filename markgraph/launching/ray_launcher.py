@@ -22,7 +22,7 @@ class Ray(CommandLauncher):
         cpus_per_job: int = 1,
         gpus_per_job: float = 0,
     ) -> None:
-        """Join the cluster at `address`; None starts one here, of `cpus` and `memory` MiB of shared objects."""
+        """Join the cluster at `address`; None starts one of `cpus` and `memory` MiB of shared objects."""
         self.address, self.cpus, self.memory = address, cpus, memory
         self.needs: dict[str, Any] = {"num_cpus": cpus_per_job, "num_gpus": gpus_per_job}
         self.threads = cpus_per_job
