@@ -29,14 +29,7 @@ def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
         MarkError: whatever the verb raises, and ConfigError for overrides that don't fit.
     """
     check_environment()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints errors itself, and exits
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Threads that spin while they wait make a busy machine ten times slower. Sleeping at once costs
-    # a third of the speed on an idle one, so only a server, which is busy with itself, does that.
-    if verb == "serve":
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    _prepare_process(verb)
     faults: list[BaseException] = []
 
     def task(config: DictConfig) -> float | None:
@@ -65,6 +58,18 @@ def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
         raise _explained(faults[0], job, overrides)
     tell(outcomes)
     return max((outcome.code for outcome in outcomes), default=0)
+
+
+def _prepare_process(verb: str) -> None:
+    """Set what libraries read from the environment when they are imported."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints errors itself, and exits
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Threads that spin while they wait make a busy machine ten times slower. Sleeping at once costs
+    # a third of the speed on an idle one, so only a server, which is busy with itself, does that.
+    if verb == "serve":
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def _explained(fault: BaseException, job: str, overrides: Sequence[str]) -> BaseException:
