@@ -14,8 +14,8 @@ from markgraph.security.policy import Need, Resource
 from markgraph.training.runs import Runs, read_json, write_json, write_text
 from markgraph.training.state import TrainState
 
-IRRELEVANT = ("tracker",)
-"""Groups that no result depends on."""
+PLACES = ("runs", "registry", "settings")
+"""What the graph's config says of where things are kept: no result depends on that, or on the tracker."""
 
 
 @does(Effect.STORES)
@@ -52,5 +52,7 @@ class Begin:
 
 def hash_of(settings: Mapping[str, Any]) -> str:
     """Return the digest of what a training depends on."""
-    kept = {key: value for key, value in settings.items() if key not in IRRELEVANT}
+    kept = {key: value for key, value in settings.items() if key != "tracker"}
+    if graph := kept.get("graph"):
+        kept["graph"] = {key: value for key, value in graph.items() if key not in PLACES}
     return sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

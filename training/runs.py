@@ -20,6 +20,9 @@ class Runs:
 
     folder: Path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder).expanduser().absolute())
+
     def of(self, run: str) -> Path:
         """Return the folder of a run.
 
