@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
 from typing import Any
@@ -17,6 +17,10 @@ VALUE = 6000
 """Characters that MLflow takes of a parameter's value."""
 BATCH = 100
 """Parameters that MLflow takes at once."""
+AT_ONCE = 1000
+"""Metrics that it takes at once."""
+EVERY = 5.0
+"""Seconds between two times that figures are written: each time is a transaction."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +75,32 @@ class Mlflow:
         return str(client.create_experiment(self.experiment, artifact_location=place))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Run:
     client: Any
     id: str
+    waiting: list[Any] = field(default_factory=list)
+    written: float = field(default_factory=time)
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
-        now, entities = int(time() * 1000), _entities()
-        metrics = [entities.Metric(key, value, now, step) for key, value in figures.items()]
-        self.client.log_batch(self.id, metrics=metrics)
+        now, entities = time(), _entities()
+        self.waiting += [entities.Metric(key, value, int(now * 1000), step) for key, value in figures.items()]
+        if now - self.written >= EVERY or len(self.waiting) >= AT_ONCE:
+            self._write()
 
     def keep(self, files: Sequence[Path], folder: str) -> None:
         for file in files:
             self.client.log_artifact(self.id, str(file), folder)
 
     def end(self, status: str) -> None:
+        self._write()
         self.client.set_terminated(self.id, status)
+
+    def _write(self) -> None:
+        for at in range(0, len(self.waiting), AT_ONCE):
+            self.client.log_batch(self.id, metrics=self.waiting[at : at + AT_ONCE])
+        self.waiting.clear()
+        self.written = time()
 
 
 def _entities() -> Any:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from markgraph.errors import ConfigError
-from markgraph.models.merge import merged
 from markgraph.training.base import Base
 from markgraph.training.port import Method
 from markgraph.training.rows import Kind, Row
@@ -70,6 +69,8 @@ def is_adapter(model: Path) -> bool:
 
 def based_on(base: Base, model: Path) -> Base:
     """Return the base that goes on from what was trained over `base` and saved in `model`."""
+    from markgraph.models.merge import merged
+
     folder = merged(base.folder, model) if is_adapter(model) else model
     return replace(base, source=f"file:{folder}", sha256=None)
 

@@ -48,18 +48,18 @@ class Train:
         Raises:
             KeyboardInterrupt: Ctrl-C was pressed; what was trained until then is in a checkpoint.
         """
-        run, began = self.runs.of(state["run"]), perf_counter()
+        run = self.runs.of(state["run"])
         folder = stage_folder(run, self.stage.name)
         with about(self.tracker, state, self.settings) as tracking:
             follow = Follow(self.stage.name, folder / "log.jsonl", runtime.stream_writer, tracking)
-            training = self._training(run, folder, follow)
+            training, began = self._training(run, folder, follow), perf_counter()
             training.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
+            seconds = perf_counter() - began
             check_interrupted()
             training.save_model(str(folder / "model"))
             drawn = draw_log(folder / "log.jsonl", folder / "plots")
             tracking.keep([folder / "log.jsonl", *drawn], self.stage.name)
         losses = [each["loss"] for each in training.state.log_history if "loss" in each]
-        seconds = perf_counter() - began
         done = {"steps": training.state.global_step, "loss": losses[-1] if losses else None, "seconds": seconds}
         return {"trained": {self.stage.name: done}}
 
