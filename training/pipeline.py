@@ -1,24 +1,17 @@
 """What is trained: one stage, or several, each with a method and the data that it learns from."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from markgraph.errors import ConfigError
 from markgraph.training.base import Base
+from markgraph.training.data.source import Source
 from markgraph.training.port import Method
-from markgraph.training.rows import Kind, Row
 
 TRAIN = "train"
 """The stage of a run that has only one."""
-
-
-class Data(Protocol):
-    """Where rows come from."""
-
-    def rows(self, kind: Kind) -> Iterable[Row]:
-        """Yield all rows of a kind."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +19,7 @@ class Stage:
     """A training within a run."""
 
     method: Method
-    data: Data
+    data: Source
     base: str | None = None
     """The earlier stage whose model it starts from; None: the run's own base."""
     models: Mapping[str, str] = field(default_factory=dict)
@@ -37,7 +30,7 @@ class Stage:
 Stages = tuple[Stage, ...]
 
 
-def single(method: Method, data: Data) -> Stages:
+def single(method: Method, data: Source) -> Stages:
     """Return the stages of a run that trains once."""
     return (Stage(method, data),)
 
