@@ -4,7 +4,8 @@
     Schulman et al. 2016, High-dimensional continuous control using generalized advantage estimation
     Ziegler et al. 2019, Fine-tuning language models from human preferences: the penalty and its controller
 
-A mask is 1.0 for tokens that the policy said and 0.0 behind them. b: sequences, t: tokens said, v: vocabulary.
+A mask is 1.0 for tokens that the policy said and 0.0 behind them.
+b: sequences, t: tokens said, v: vocabulary.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ def whitened(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def penalized_rewards(scores: Tensor, log_ratio: Tensor, mask: Tensor, beta: float) -> Tensor:
-    """Return each token's reward, (b, t): what it strays from the reference costs; the last one has the score.
+    """Return each token's reward, (b, t): straying from the reference costs, and the last one has the score.
 
     Ziegler et al., equation 2: R(x, y) = r(x, y) - beta log(pi(y|x) / rho(y|x)), told token by token.
 
