@@ -3,12 +3,15 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import mul
+from typing import Protocol
 
 from langchain_core.embeddings import Embeddings
 
 from markgraph.errors import ConfigError
 from markgraph.evaluation.answers import citation_precision, citation_recall, contains, exact_match, token_f1
 from markgraph.evaluation.answers import refusal as refuses_rightly
+from markgraph.training.port import Scores
 from markgraph.training.rows import Message, Row
 from markgraph.validation.claims import check_answer
 from markgraph.validation.drafts import statements
@@ -72,6 +75,13 @@ PLAIN: Mapping[str, Callable[[str, Row], float]] = {
 GROUNDED = "grounded"
 
 
+class Judge(Protocol):
+    """Says what answers are worth."""
+
+    def __call__(self, completions: Sequence[str], rows: Sequence[Row]) -> Scores:
+        """Return `reward`, one for each answer, and what it is made of."""
+
+
 @dataclass(frozen=True)
 class Rewards:
     """Adds rewards up, each with its weight."""
@@ -99,13 +109,15 @@ class Rewards:
         """Return one reward, without its weight."""
         return PLAIN[name](completion, row) if name in PLAIN else self._grounded(completion, row)
 
-    def parts(self, completion: str, row: Row) -> dict[str, float]:
-        """Return each reward that counts, without its weight."""
-        return {name: self.part(name, completion, row) for name in self.used}
-
-    def total(self, parts: Mapping[str, float]) -> float:
-        """Return what these are worth together."""
-        return sum(self.weights[name] * part for name, part in parts.items())
+    def __call__(self, completions: Sequence[str], rows: Sequence[Row]) -> Scores:
+        """Return `reward`, what each answer is worth in all, and beside it each reward that counts."""
+        parts = {
+            name: [self.part(name, *each) for each in zip(completions, rows, strict=True)]
+            for name in self.used
+        }
+        weights = [self.weights[name] for name in self.used]
+        totals = [sum(map(mul, weights, each)) for each in zip(*parts.values(), strict=True)]
+        return {"reward": totals, **parts}
 
     def _grounded(self, completion: str, row: Row) -> float:
         """Return the validator's score: the part of its claims that the cited passages support.

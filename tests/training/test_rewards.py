@@ -100,13 +100,13 @@ def test_passages_are_read_out_of_the_prompt_that_answering_writes() -> None:
 )
 def test_a_reward(name: str, completion: str, reference: list[str], worth: float) -> None:
     rewards = Rewards({name: 1.0}, HashEmbeddings())
-    assert rewards.parts(completion, row(*reference)) == {name: worth}
+    assert rewards([completion], [row(*reference)]) == {"reward": [worth], name: [worth]}
 
 
 def test_rewards_are_added_up_with_their_weights_and_those_without_are_not_worked_out() -> None:
     rewards = Rewards({"contains": 1.0, "cited": 0.5, "grounded": 0.0})
-    parts = rewards.parts("72 hours [1].", row("72 hours"))
-    assert (parts, rewards.total(parts)) == ({"contains": 1.0, "cited": 0.0}, 1.0)
+    found = rewards(["72 hours [1].", RIGHT], [row("72 hours")] * 2)
+    assert found == {"reward": [1.0, 1.5], "contains": [1.0, 1.0], "cited": [0.0, 1.0]}
 
 
 @pytest.mark.parametrize(
