@@ -100,7 +100,7 @@ def test_the_hash_of_the_config_is_that_of_what_matters(chosen: list[str], tmp_p
 
     usual = hash_with()
     assert usual == hash_with(f"data_dir={tmp_path / 'elsewhere'}", "tracker=tensorboard")
-    for change in ("seed=1", "method.weight_decay=0.1", "data=questions", "+graph.compare.guards.loss=0.1"):
+    for change in ("seed=1", "method.weight_decay=0.1", "data=questions", "graph.compare.guards={loss: 0.1}"):
         assert hash_with(change) != usual, change
 
 
