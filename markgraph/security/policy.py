@@ -30,6 +30,9 @@ ACTIONS = (
     "feedback:write",
     "feedback:read",
     "audit:read",
+    "documents:train",
+    "models:train",
+    "models:register",
     "keys:manage",
     "tokens:manage",
 )
