@@ -86,7 +86,7 @@ class Selector:
         """Yield the rows that may be used, each once."""
         near = None if self.selection.similar is None else NearDuplicates(self.selection.similar)
         seen: set[bytes] = set()
-        for row in source.rows(kind, counts.leave_out):
+        for row in source.rows(kind, self.caller, counts.leave_out):
             if reason := self._objection(row, seen) or (near and near.add(row) and NEAR):
                 counts.leave_out(row["source"], reason, row["id"])
                 continue
