@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from markgraph.errors import ConfigError, UsageError
 from markgraph.security.caller import Caller
@@ -98,7 +99,9 @@ class Jsonl:
     def _finished(self, columns: Columns) -> Columns:
         if self.final is None or "reference" not in columns:
             return columns
-        return columns | {"reference": [each.rpartition(self.final)[2].strip() for each in columns["reference"]]}
+        return columns | {
+            "reference": [each.rpartition(self.final)[2].strip() for each in columns["reference"]]
+        }
 
     def _nothing(self, source: str, kind: Kind, seen: Counter[str]) -> str:
         fields = ", ".join(name for name, _ in seen.most_common(12)) or "none"

@@ -92,7 +92,9 @@ class Questions:
             for chunk in (chunks[id_] for id_ in judged):
                 if sentence := sentence_with(chunk.text, query.text, answers):
                     said = {"answer": answers[0], "sentence": sentence}
-                    yield Exercise(query.id, query.text, answers, tuple(said[form] for form in self.say), chunk)
+                    yield Exercise(
+                        query.id, query.text, answers, tuple(said[form] for form in self.say), chunk
+                    )
                     break
             else:
                 leave_out(dataset.name, NO_PASSAGE, query.id)
