@@ -137,7 +137,13 @@ def _taken_down(node: Node, state: Any, update: Update, journal: Journal, ends: 
         journal.read(fresh)
     if ends:
         journal.ended(state, update)
-    return update | {"run_id": journal.run_id} if isinstance(node, Authorize) else update
+    return update | _begun(journal) if isinstance(node, Authorize) else update
+
+
+def _begun(journal: Journal) -> Update:
+    """Return what a run remembers of itself."""
+    audit = journal.guard.audit
+    return {"run_id": journal.run_id, "config": audit.config.hash if audit and audit.config else ""}
 
 
 def _failed(journal: Journal, error: BaseException) -> None:

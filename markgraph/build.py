@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from markgraph.audit.types import Audit
     from markgraph.citations.types import CitationGraph
+    from markgraph.feedback.store import FeedbackStore
     from markgraph.ingestion.corpora import Corpus
     from markgraph.ingestion.ledger import Ledger
     from markgraph.retrieval.dense import Embedder
@@ -66,6 +67,8 @@ class Services(TypedDict, total=False):
     """Where it is taken down who did what."""
     limits: "Limits | None"
     """How much a caller, and one run, may use."""
+    ratings: "FeedbackStore | None"
+    """Where it is kept what people say of answers."""
 
 
 SERVICES = tuple(Services.__annotations__)

@@ -62,6 +62,9 @@ VERBS = {
         "suite",
         ("retrievers",),
     ),
+    "feedback": Verb(
+        "Rate an answer of a thread of yours; list or export what was said.", "feedback", "what"
+    ),
     "tune": Verb("Fit the weight of a hybrid index to judged questions.", "tune", "what"),
     "train": Verb("Train a model on your documents or feedback: plan, confirm, gate.", "train", None),
     "keys": Verb("Make, rotate and shred the keys that seal what is kept on disk.", "keys", "action"),

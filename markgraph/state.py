@@ -1,7 +1,7 @@
 """The channels of each graph: plain data only, so that a checkpoint outlives a renamed class."""
 
 import operator
-from typing import Annotated, NotRequired
+from typing import Annotated, Literal, NotRequired
 
 from langchain_core.messages import AnyMessage
 from langgraph.graph.message import add_messages
@@ -111,6 +111,13 @@ def merge_timings(old: dict[str, float], new: dict[str, float]) -> dict[str, flo
     return old | {name: round(old.get(name, 0.0) + spent, 1) for name, spent in new.items()}
 
 
+class Message(TypedDict):
+    """A message of a prompt, in the roles of chat templates."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
 class Question(TypedDict):
     """What a client may send."""
 
@@ -134,6 +141,8 @@ class Answer(TypedDict):
     timings: Annotated[dict[str, float], merge_timings]
     """Milliseconds by node."""
     usage: Usage
+    run_id: str
+    """What the audit log calls this run, also when it goes on later; feedback names it."""
 
 
 class Owned(TypedDict, total=False):
@@ -143,8 +152,8 @@ class Owned(TypedDict, total=False):
     """`TENANT:SUBJECT` of whoever began the thread; nobody else may go on with it."""
     grants: list[str]
     """What the caller might do and read when the run began; it goes on only with all of it."""
-    run_id: str
-    """What the audit log calls this run, also when it goes on later."""
+    config: str
+    """Hash of the graph's config as the audit log keeps it; empty without a log."""
 
 
 class QAState(Question, Answer, Owned):
@@ -164,6 +173,8 @@ class QAState(Question, Answer, Owned):
     """What fits of the turns before those, in their own sentences; `history` keeps all of them."""
     recalled: list[str]
     """Ids of the chunks that the answers in `recent` and `summary` cite."""
+    prompt: list[Message]
+    """What the model was asked with last; what people say of the answer is kept with it."""
     draft: str
     """What the model wrote last."""
     claims: list[CheckedClaim]
@@ -245,6 +256,8 @@ class IngestReport(TypedDict):
 class IngestState(IngestRequest, IngestReport, Owned):
     """Everything a run of `ingest` knows."""
 
+    run_id: str
+    """What the audit log calls this run, also when it goes on later."""
     run: str
     """Names the plan of this run: which documents are to be read and which have left is in the ledger."""
     pending: int

@@ -29,6 +29,7 @@ def fresh_turn() -> dict[str, Any]:
         "recalled": [],
         "claims": [],
         "evidence": [],
+        "prompt": [],
         "draft": "",
         "model": "",
         "verdict": {"grounded": False, "score": 0.0, "unsupported": []},

@@ -14,7 +14,7 @@ from markgraph.nodes.route import Domain
 from markgraph.security.caller import Caller, cache_scope_of, caller_of
 from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Resource
-from markgraph.state import GENERAL, QAState, Usage
+from markgraph.state import GENERAL, Message, QAState, Usage
 
 INSTRUCTIONS = (
     "Answer the question in one or two sentences, with words from the numbered passages. "
@@ -47,15 +47,17 @@ class Generate:
         Raises:
             DeniedError: nobody is asking.
         """
+        prompt = self.prompt(state)
         with cache_scope(cache_scope_of(caller_of(runtime))):
-            reply = self.model.invoke(self.prompt(state))
-        return self._update(state, reply)
+            reply = self.model.invoke(prompt)
+        return self._update(state, prompt, reply)
 
     async def acall(self, state: QAState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Do the same without holding a thread."""
+        prompt = self.prompt(state)
         with cache_scope(cache_scope_of(caller_of(runtime))):
-            reply = await self.model.ainvoke(self.prompt(state))
-        return self._update(state, reply)
+            reply = await self.model.ainvoke(prompt)
+        return self._update(state, prompt, reply)
 
     def prompt(self, state: QAState) -> list[AnyMessage]:
         """Return the messages that the model is asked with."""
@@ -70,13 +72,20 @@ class Generate:
         question = f"{earlier}{_sources(state)}\n\nQuestion: {state['standalone']}"
         return [SystemMessage(instructions), *turns, HumanMessage(question)]
 
-    def _update(self, state: QAState, reply: BaseMessage) -> dict[str, Any]:
+    def _update(self, state: QAState, prompt: list[AnyMessage], reply: BaseMessage) -> dict[str, Any]:
         return {
+            "prompt": [_plain(message) for message in prompt],
             "draft": reply.text,
             "attempts": state["attempts"] + 1,
             "model": model_name(self.model, reply),
             "usage": add_usage(state["usage"], reply),
         }
+
+
+def _plain(message: AnyMessage) -> Message:
+    if isinstance(message, SystemMessage):
+        return Message(role="system", content=message.text)
+    return Message(role="assistant" if isinstance(message, AIMessage) else "user", content=message.text)
 
 
 def configured_name(model: BaseChatModel) -> str:

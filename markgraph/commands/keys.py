@@ -82,7 +82,7 @@ def rotate(_config: DictConfig, keyring: Keyring) -> dict[str, Any]:
 
 
 def reseal(config: DictConfig, keyring: Keyring) -> dict[str, Any]:
-    """Seal a collection and the threads anew.
+    """Seal a collection, the threads and the feedback anew.
 
     Raises:
         SealError: there is no keyring.
@@ -92,9 +92,9 @@ def reseal(config: DictConfig, keyring: Keyring) -> dict[str, Any]:
     folder = Path(config.data_dir).expanduser() / config.collection
     _check_collection(folder)
     # The keyring of all of them, so that each sees what another does.
-    names = ("index", "ledger", "citations", "checkpoint")
-    index, ledger, citations, threads = make_services(config, *names, seal=keyring)
-    done = {"documents": 0, "chunks": 0, "threads": 0}
+    names = ("index", "ledger", "citations", "checkpoint", "ratings")
+    index, ledger, citations, threads, ratings = make_services(config, *names, seal=keyring)
+    done = {"documents": 0, "chunks": 0, "threads": 0, "feedback": 0}
     with tqdm(unit="row", desc="sealing", disable=None, file=sys.stderr) as bar:
         with alone(folder):
             done["documents"] = ledger.reseal(bar.update)
@@ -104,6 +104,8 @@ def reseal(config: DictConfig, keyring: Keyring) -> dict[str, Any]:
                 relink(index, citations)
         if isinstance(threads, SealedCheckpointer):
             done["threads"] = reseal_threads(threads, bar.update)
+        if ratings is not None:
+            done["feedback"] = ratings.reseal(bar.update)
     if others := [name for name in _collections(folder.parent) if name != folder.name]:
         _hint(f"Other collections are as they were: {', '.join(others)}. Reseal each with collection=NAME.")
     return done

@@ -8,14 +8,16 @@ from urllib.parse import urlsplit
 
 from omegaconf import DictConfig
 
-from markgraph.build import build_graph, make, make_services
+from markgraph.build import Services, build_graph, make, make_services
 from markgraph.commands.checks import check_choice, check_number
 from markgraph.errors import MissingExtraError, UsageError
+from markgraph.feedback.desk import Desk
 from markgraph.security.checks import refuse_unsafe
 from markgraph.security.doors import Door, is_loopback
 from markgraph.security.guard import Guard
 from markgraph.verification.verify import require_safe
 
+SHARED = ("policy", "audit", "limits", "ratings", "checkpoint")
 CONNECTIONS = 256
 """At once; more get 503. A body is held before it is known whose it is, up to 1 MiB."""
 
@@ -34,11 +36,14 @@ def run(config: DictConfig) -> int:
         raise MissingExtraError("Serving needs uvicorn: pip install 'markgraph[serve]'.") from error
     from markgraph.serving.app import create_app
 
-    policy, audit, limits = make_services(config, "policy", "audit", "limits")
-    graph = require_safe(build_graph(config, policy=policy, audit=audit, limits=limits))
+    policy, audit, limits, ratings, threads = make_services(config, *SHARED)
+    guard = Guard(policy, audit)
+    services = Services(policy=policy, audit=audit, limits=limits, checkpoint=threads)
+    graph = require_safe(build_graph(config, **services))
     name = graph.get_name()
     listener = _listen(config.host, config.port)
-    app = create_app({name: graph}, door, Guard(policy, audit), limits)
+    desk = Desk(ratings, threads, guard) if ratings else None
+    app = create_app({name: graph}, door, guard, limits, desk)
     where = f"http://{config.host}:{listener.getsockname()[1]}"
     print(f"MARK serves {where}/{name}/playground/ (Ctrl-C stops it)", file=sys.stderr)  # noqa: T201
     if door.issuer and (note := _elsewhere(door.issuer.url, listener.getsockname()[1])):

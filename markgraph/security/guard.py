@@ -9,7 +9,15 @@ from markgraph.errors import DeniedError
 from markgraph.security.caller import Caller
 from markgraph.security.policy import Need, Policy
 
-CHANGES = ("documents:write", "tools:call", "audit:read", "keys:manage", "tokens:manage")
+CHANGES = (
+    "documents:write",
+    "tools:call",
+    "feedback:write",
+    "feedback:read",
+    "audit:read",
+    "keys:manage",
+    "tokens:manage",
+)
 """What must outlive a power failure before it is done."""
 
 

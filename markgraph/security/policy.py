@@ -27,6 +27,8 @@ ACTIONS = (
     "threads:write",
     "tools:call",
     "models:use",
+    "feedback:write",
+    "feedback:read",
     "audit:read",
     "documents:train",
     "models:train",

@@ -40,6 +40,7 @@ except ImportError as error:
     ) from error
 
 from markgraph.build import Graph
+from markgraph.feedback.desk import Desk
 from markgraph.security.caller import Caller
 from markgraph.security.doors import Door, headers_of
 from markgraph.security.guard import Guard
@@ -47,6 +48,7 @@ from markgraph.security.limits import Limits
 from markgraph.security.policy import Need, Resource
 from markgraph.serving.bodies import check_body
 from markgraph.serving.bounds import RequestBounds
+from markgraph.serving.feedback import feedback_routes
 from markgraph.serving.first_event import FirstEvent
 from markgraph.serving.headers import SecurityHeaders
 from markgraph.serving.runnable import ASKING, Asked, Asking, served
@@ -76,12 +78,17 @@ RETRY_AFTER = 5
 
 
 def create_app(
-    graphs: Mapping[str, Graph], door: Door, guard: Guard, limits: Limits | None = None
+    graphs: Mapping[str, Graph],
+    door: Door,
+    guard: Guard,
+    limits: Limits | None = None,
+    desk: Desk | None = None,
 ) -> FastAPI:
     """Return an application that serves each graph under its name, to each caller within `limits`.
 
     Threads: a client that sends `X-Thread-Id` goes on with its own thread of that name, where the
-    graph has a checkpointer. No header, no thread: nothing of the request is kept.
+    graph has a checkpointer, and may rate its answers at the `desk`. No header, no thread: nothing of the
+    request is kept.
     """
     app = FastAPI(title="MARK", version=version("markgraph"), docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(door.hosts))
@@ -93,7 +100,7 @@ def create_app(
     app.add_exception_handler(ValidationError, _explain_input)  # LangServe's own, of a batch
 
     admitted = _admission(door, guard, limits)
-    _add_own_routes(app, graphs, door, admitted)
+    _add_own_routes(app, graphs, door, admitted, desk)
     for name, graph in graphs.items():
         with warnings.catch_warnings():
             # LangServe reads attributes that pydantic and LangGraph have renamed since.
@@ -126,7 +133,9 @@ def _admission(door: Door, guard: Guard, limits: Limits | None) -> Admission:
     return admitted
 
 
-def _add_own_routes(app: FastAPI, graphs: Mapping[str, Graph], door: Door, admitted: Admission) -> None:
+def _add_own_routes(
+    app: FastAPI, graphs: Mapping[str, Graph], door: Door, admitted: Admission, desk: Desk | None
+) -> None:
     """Add the routes that are not a graph's."""
 
     @app.get("/health")
@@ -139,6 +148,8 @@ def _add_own_routes(app: FastAPI, graphs: Mapping[str, Graph], door: Door, admit
         """Describe the routes; FastAPI's own route would do so for everybody."""
         return app.openapi()
 
+    if desk:
+        app.include_router(feedback_routes(desk, graphs, admitted))
     if door.issuer:
         from markgraph.serving.issuer import issuer_routes
 

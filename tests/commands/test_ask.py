@@ -36,7 +36,7 @@ def test_json_is_one_object_with_the_promised_keys(markgraph: Markgraph) -> None
     assert ran.code == 0
     assert ran.out.count("\n") == 1
     assert ran.json.keys() == {
-        "answer", "refused", "citations", "verdict", "domain", "model", "timings", "usage"
+        "answer", "refused", "citations", "verdict", "domain", "model", "timings", "usage", "run_id"
     }  # fmt: skip
     assert ran.json["citations"][0].keys() == {"mark", "source", "title", "quote", "start", "end", "page"}
     assert ran.json["verdict"].keys() == {"grounded", "score", "unsupported"}

@@ -67,7 +67,7 @@ def test_answers_with_a_mark_for_each_sentence(setup: Setup, reader: Caller) -> 
 def test_gives_nothing_but_what_it_promises(setup: Setup, reader: Caller) -> None:
     answer = setup(GOOD).invoke({"question": PAY}, context=reader)
     assert answer.keys() == {
-        "answer", "refused", "citations", "verdict", "domain", "model", "timings", "usage"
+        "answer", "refused", "citations", "verdict", "domain", "model", "timings", "usage", "run_id"
     }  # fmt: skip
 
 

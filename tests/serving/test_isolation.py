@@ -18,6 +18,8 @@ from fastapi import FastAPI
 from langgraph.checkpoint.memory import InMemorySaver
 
 from markgraph.build import Graph, compose, load_graph, make
+from markgraph.feedback.desk import Desk
+from markgraph.feedback.store import FeedbackStore
 from markgraph.models.embed import HashEmbeddings
 from markgraph.models.fake import FakeChatModel
 from markgraph.retrieval.words import WordsIndex
@@ -58,7 +60,7 @@ ISSUER = {
 """Routes for clients that have no token yet; two of them ask for a client's secret."""
 ANSWERS = ("invoke", "batch", "stream", "stream_log", "stream_events")
 SHOWS = ("input_schema", "output_schema", "config_schema", "playground/{file_path:path}")
-GUARDED = {("GET", "/openapi.json")}
+GUARDED = {("GET", "/openapi.json"), ("POST", "/feedback")}
 GUARDED |= {("POST", f"/qa/{name}") for name in ANSWERS}
 GUARDED |= {("GET", f"/qa/{name}") for name in SHOWS}
 
@@ -106,7 +108,9 @@ def running(folder: Path) -> Iterator[Served]:
     door: TokenDoor = make(compose("serve", ["auth=dev", f"data_dir={folder}"]), "auth")
     store = AuthStore(str(folder / "auth.sqlite"))
     keys = {owner_of(person): ApiKeys(store).make(person, 1) for person in PEOPLE}
-    app = create_app({"qa": graph}, door, default_guard())
+    guard = default_guard()
+    desk = Desk(FeedbackStore(folder / "feedback.sqlite"), graph.checkpointer, guard)
+    app = create_app({"qa": graph}, door, guard, desk=desk)
     with serving(app) as url:
         yield Served(url, app, graph, store, door, keys)
 
@@ -165,7 +169,7 @@ def ask(
     return httpx.post(served.url + filled(path), json=body, headers=headers, timeout=60)
 
 
-ROUTES = sorted(path for method, path in GUARDED if method == "POST")
+ROUTES = sorted(f"/qa/{name}" for name in ANSWERS)
 
 
 @pytest.mark.parametrize("path", ROUTES)

@@ -25,7 +25,7 @@ def test_invoke_gives_the_whole_answer(server: str) -> None:
     output = httpx.post(f"{server}/qa/invoke", json={"input": {"question": PAY}}).json()["output"]
     assert output["answer"] == ANSWER
     assert output.keys() == {
-        "answer", "refused", "citations", "verdict", "domain", "model", "timings", "usage"
+        "answer", "refused", "citations", "verdict", "domain", "model", "timings", "usage", "run_id"
     }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""What people say of answers, kept with what the server itself knows of those answers."""
