@@ -51,7 +51,7 @@ class Samples(NamedTuple):
 def sample(
     model: Any, base: Base, prompts: Sequence[Sequence[int]], most: int, temperature: float
 ) -> Samples:
-    """Return an answer of at most `most` tokens to each prompt, drawn at random; with temperature 0 the likeliest.
+    """Return an answer of at most `most` tokens to each prompt, drawn; with temperature 0 the likeliest.
 
     Nothing is cut off the distribution: what is drawn has the probability that the losses reckon with.
     """

@@ -63,7 +63,7 @@ def test_the_reward_rises_and_the_divergence_is_told(family: str, tmp_path: Path
     assert sum(new["reward"]) > sum(old["reward"])
 
 
-class StopAt(Exception):
+class BrokenOffError(Exception):
     """What a test breaks a training off with."""
 
 
@@ -76,7 +76,7 @@ class BreaksOff(Vowels):
     def __call__(self, completions: Sequence[str], rows: Sequence[Row]) -> Scores:
         self.left -= 1
         if self.left < 0:
-            raise StopAt
+            raise BrokenOffError
         return super().__call__(completions, rows)
 
 
@@ -89,7 +89,7 @@ def test_a_broken_off_training_resumes_to_the_very_same_adapter(tmp_path: Path) 
 
     whole = made("whole")
     whole.train()
-    with pytest.raises(StopAt):
+    with pytest.raises(BrokenOffError):
         made("broken", rewards=BreaksOff(5)).train()
     kept = sorted(each.name for each in (tmp_path / "broken/checkpoints").iterdir())
     assert kept == ["checkpoint-2", "checkpoint-4"]
