@@ -41,7 +41,7 @@ from markgraph.training.render import prompt_ids
 from markgraph.training.reward_model import RewardModel
 from markgraph.training.rewards import Judge, Rewards
 from markgraph.training.rows import Kind, Row
-from markgraph.training.samples import Samples, judged, said_logps, sample
+from markgraph.training.samples import Samples, judged, said_logits, sample
 from markgraph.training.trainer import save
 
 
@@ -125,15 +125,12 @@ class ActorCritic(torch.nn.Module):
 
 
 class Rollout(NamedTuple):
-    """Answers, and what was thought of them when they were given."""
+    """Answers, and what was thought of them when they were given: log pi, log rho and values, (b, t) each."""
 
     samples: Samples
     logps: Tensor
-    """log pi, (b, t)."""
     reference: Tensor
-    """log rho, (b, t)."""
     values: Tensor
-    """(b, t)."""
     worth: Scores
 
 
@@ -200,7 +197,7 @@ class PpoTraining:
         samples = sample(whole.policy, base, prompts, self.method.max_new_tokens, temperature)
         logps, values = whole(samples, temperature)
         with whole.policy.disable_adapter():
-            reference = said_logps(whole.policy, samples, temperature)
+            reference = log_probabilities(said_logits(whole.policy, samples), samples.answer, temperature)
         worth = self.judge(samples.texts(base.tokenizer), rows)
         return Rollout(samples, logps, reference, values, worth)
 

@@ -11,10 +11,10 @@ from markgraph.training.settings import Settings, arguments
 class WholeTrainer(Trainer):
     """Saves weights, config and tokenizer; transformers' own adds its settings as a pickle."""
 
-    def __init__(self, settings: Settings, job: Job, **changes: Any) -> None:
-        super().__init__(
-            args=TrainingArguments(**arguments(settings, job)), callbacks=list(job.callbacks), **changes
-        )
+    def __init__(self, settings: Settings, job: Job, **parts: Any) -> None:
+        """Take the rest as `transformers.Trainer` does; all that is in a row goes to the collator."""
+        args = TrainingArguments(**arguments(settings, job), remove_unused_columns=False)
+        super().__init__(args=args, callbacks=list(job.callbacks), **parts)
         self.remove_callback(PrinterCallback)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:

@@ -12,10 +12,10 @@ from markgraph.errors import ConfigError
 from markgraph.training.lora import Lora
 from markgraph.training.port import Scores
 from markgraph.training.ppo import Ppo, PpoTraining
-from markgraph.training.ppo_loss import Penalty
+from markgraph.training.ppo_loss import Penalty, log_probabilities
 from markgraph.training.render import prompt_ids
 from markgraph.training.rows import Row
-from markgraph.training.samples import said_logps, sample, until_end
+from markgraph.training.samples import said_logits, sample, until_end
 from markgraph.training.scoring import load
 from tests.training.facts import FACTS, FAMILIES, digests, job, row, tiny_base
 
@@ -126,7 +126,7 @@ def test_what_is_learned_from_has_the_probability_it_was_drawn_with(family: str,
     assert len(set(map(len, prompts))) > 1, "padding has to be at work"
     torch.manual_seed(0)
     samples = sample(model, base, prompts, 12, 1.0)
-    together = said_logps(model, samples)
+    together = log_probabilities(said_logits(model, samples), samples.answer)
     for at, prompt in enumerate(prompts):
         kept = int(samples.mask[at].sum())
         ids = torch.tensor([[*prompt, *samples.answer[at, :kept].tolist()]])
