@@ -1,7 +1,7 @@
 """Trains a model that reads two texts together and says whether they belong together (Nogueira & Cho 2019).
 
-On `search` rows it becomes a reranker: a passage, and whether it answers the question. On `entailment` rows it
-says whether a hypothesis follows from its premise. The loss is binary cross entropy on one logit.
+On `search` rows it becomes a reranker: a passage, and whether it answers the question. On `entailment` rows
+it says whether a hypothesis follows from its premise. The loss is binary cross entropy on one logit.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,7 +73,12 @@ class CrossEncoder(Settings):
             processing_class=tokenizer,
         )
 
-    def scores(self, base: Base, model: Path | None, rows: Sequence[Row]) -> Scores:
+    def scores(
+        self,
+        base: Base,  # noqa: ARG002 -- the port has it
+        model: Path | None,
+        rows: Sequence[Row],
+    ) -> Scores:
         """Return each row's part of the AUC; its mean is the AUC. A base without a head is at chance."""
         if model is None:
             return {self.metric: [0.5] * len(rows)}
@@ -82,7 +87,10 @@ class CrossEncoder(Settings):
             return {self.metric: [_ahead(reader, row) for row in rows]}
         logits = np.array([reader.scores(row["premise"], [row["hypothesis"]])[0] for row in rows])
         labels = np.array([row["label"] for row in rows])
-        return {self.metric: parts_of_auc(logits, labels), "accuracy": ((logits > 0) == labels).astype(float).tolist()}
+        return {
+            self.metric: parts_of_auc(logits, labels),
+            "accuracy": ((logits > 0) == labels).astype(float).tolist(),
+        }
 
     def _pairs(self, rows: Sequence[Row]) -> list[Pair]:
         return [pair for row in rows for pair in self._pairs_of(row)]
@@ -143,7 +151,9 @@ class CrossEncoderTrainer(WholeTrainer):
         super().__init__(settings, job, **parts)
         self.model_accepts_loss_kwargs = False  # the loss is a mean: accumulated ones are to be divided
 
-    def compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
+    ) -> Any:
         """Return the binary cross entropy of the logits."""
         tokens = {name: each for name, each in inputs.items() if name != "labels"}
         logits = model(**tokens).logits[:, 0]  # (b,)

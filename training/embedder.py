@@ -112,7 +112,9 @@ class EmbedderTrainer(WholeTrainer):
         self.can_return_loss = True  # in evaluation too, where transformers looks for labels
         self.model_accepts_loss_kwargs = False  # the loss is a mean: accumulated ones are to be divided
 
-    def compute_loss(self, model: Any, inputs: Mapping[str, Any], return_outputs: bool = False, **_: Any) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: Mapping[str, Any], return_outputs: bool = False, **_: Any
+    ) -> Any:
         """Return the cross entropy of the passages' cosines with each question."""
         questions, passages = (pooled(model, inputs[name]) for name in ("questions", "passages"))
         logits = questions @ passages.T / self.temperature  # (q, n)

@@ -91,7 +91,7 @@ def _prompts(rows: Sequence[Row]) -> Any:
 
 
 def _rendered(base: Base, rows: dict[str, Row]) -> type:
-    """Return the part of a trainer that makes ids of prompts: those of serving, where TRL would make its own."""
+    """Return the part of a trainer that makes ids of prompts: those of serving, not TRL's own."""
 
     class Rendered:
         def _tokenize_prompts(self, prompts: Sequence[str]) -> tuple[list[list[int]], None, dict[str, Any]]:

@@ -7,13 +7,13 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from markgraph.training.classifier import reward_model
-from markgraph.training.reward import rewarded
 
 from markgraph.models.source import resolve
 from markgraph.training.base import Base
+from markgraph.training.classifier import reward_model
 from markgraph.training.port import Scores
 from markgraph.training.render import tokens
+from markgraph.training.reward import rewarded
 from markgraph.training.rows import Row
 from markgraph.training.scoring import is_adapter
 
