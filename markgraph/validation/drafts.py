@@ -37,11 +37,21 @@ def statements(draft: str) -> list[Statement]:
     found = []
     for start, end in sentences(moved):
         sentence = moved[start:end]
-        marks = [int(n) for group in _MARKS.findall(sentence) for n in re.findall(r"\d+", group)]
-        text = _bare(_MARKS.sub("", sentence).strip())
+        text = _bare(without_marks(sentence).strip())
         if _states(text):
-            found.append(Statement(text, tuple(dict.fromkeys(marks))))
+            found.append(Statement(text, marks_of(sentence)))
     return found
+
+
+def marks_of(text: str) -> tuple[int, ...]:
+    """Return the passages that `text` cites, each once, from 1: those of [1] and [2, 3]."""
+    marks = [int(n) for group in _MARKS.findall(text) for n in re.findall(r"\d+", group)]
+    return tuple(dict.fromkeys(marks))
+
+
+def without_marks(text: str) -> str:
+    """Return `text` without what cites passages."""
+    return _MARKS.sub("", text)
 
 
 def without_bullet(text: str) -> str:
