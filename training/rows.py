@@ -38,7 +38,7 @@ class Row(TypedDict):
     classification: NotRequired[int]
     """The highest level in `CLASSIFICATIONS` among them; none is the lowest."""
     tenant: NotRequired[str]
-    """Whose they are; none: of whoever brings the row along."""
+    """Whose they are; none: of whoever brought the row along."""
     messages: NotRequired[list[Message]]
     """The prompt; it ends with what a user says."""
     completion: NotRequired[str]

@@ -136,16 +136,20 @@ class Exercises:
             "chosen": right,
             "rejected": self.shown.draw("rejected", exercise.id).choice(wrong),
         }
-        return row_of(kind, columns, self.name, [each.source for each in shown], exercise.chunk.permissions)
+        return self._row(kind, columns, exercise, shown)
 
     def _search(self, exercise: Exercise, others: Sequence[Chunk]) -> Row:
-        shown = [exercise.chunk, *others]
         columns = {
             "query": exercise.question,
             "positive": exercise.chunk.text,
             "negatives": [each.text for each in others],
         }
-        return row_of("search", columns, self.name, [each.source for each in shown], exercise.chunk.permissions)
+        return self._row("search", columns, exercise, others)
+
+    def _row(self, kind: Kind, columns: Mapping[str, Any], exercise: Exercise, shown: Sequence[Chunk]) -> Row:
+        """Return a row; the question says something of its passage, too, where that is not shown."""
+        documents = [exercise.chunk.source, *(each.source for each in shown)]
+        return row_of(kind, columns, self.name, documents, exercise.chunk.permissions)
 
     def _guesses(self, exercise: Exercise, shown: Sequence[Chunk]) -> Iterator[str]:
         """Yield what a careless reader would say: of each wrong passage what is nearest to the question."""

@@ -1,16 +1,17 @@
 """Takes rows from a file of records, in any of the layouts of `markgraph.training.data.layouts`."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from markgraph.errors import ConfigError, UsageError
+from markgraph.security.caller import Caller
 from markgraph.security.classification import CLASSIFICATIONS, level_of
 from markgraph.security.permissions import Permissions, check_readers
 from markgraph.training.data.layouts import Columns, LayoutError, as_kind, standard
-from markgraph.training.data.records import records
+from markgraph.training.data.records import Record, records
 from markgraph.training.data.source import COLUMNS, LeaveOut, row_of
 from markgraph.training.rows import Kind, Row
 
@@ -35,7 +36,7 @@ class Jsonl:
             check_readers(self.readers)
         level_of(self.classification)
 
-    def rows(self, kind: Kind, leave_out: LeaveOut) -> Iterator[Row]:
+    def rows(self, kind: Kind, caller: Caller, leave_out: LeaveOut) -> Iterator[Row]:
         """Yield the rows of `kind` in the file's order.
 
         Raises:
@@ -44,57 +45,68 @@ class Jsonl:
         """
         if self.path is None:
             raise ConfigError("data.path is not set. Set data.path=FILE.jsonl.")
-        path, seen, made = Path(self.path), Counter[str](), 0
-        for place, record in records(path):
-            for row in self._made(kind, place, record, path.name, seen, leave_out):
-                made += 1
-                yield row
-        if not made:
-            raise UsageError(self._nothing(kind, seen))
+        path = Path(self.path)
+        yield from self.from_records(records(path), path.name, kind, caller, leave_out)
 
-    def _made(
+    def from_records(
         self,
-        kind: Kind,
-        place: str,
-        record: Mapping[str, Any] | None,
+        found: Iterable[tuple[str, Record | None]],
         source: str,
-        seen: Counter[str],
+        kind: Kind,
+        caller: Caller,
         leave_out: LeaveOut,
     ) -> Iterator[Row]:
-        """Yield what one record gives."""
-        try:
-            if record is None:
-                raise LayoutError("is no JSON object")
-            renamed = {**record, **{ours: record[theirs] for ours, theirs in self.columns.items() if theirs in record}}
-            seen.update(renamed.keys())
-            examples = as_kind(self._finished(standard(renamed)), kind)
-            if not examples:
-                raise LayoutError(FOREIGN.format(kind=kind))
-            documents = _listed(renamed.get("documents"), [place])
-            permissions = self._permissions(renamed)
-        except LayoutError as error:
-            return leave_out(source, str(error), place)
-        for example in examples:
-            yield row_of(kind, example, source, documents, permissions)
+        """Yield the rows of records, each of which comes with its place."""
+        seen, made = Counter[str](), 0
+        for place, record in found:
+            try:
+                for row in self._made(kind, place, record, source, seen, caller.tenant):
+                    made += 1
+                    yield row
+            except LayoutError as error:
+                leave_out(source, str(error), place)
+        if not made:
+            raise UsageError(self._nothing(source, kind, seen))
 
-    def _permissions(self, record: Mapping[str, Any]) -> Permissions:
+    def _made(
+        self, kind: Kind, place: str, record: Record | None, source: str, seen: Counter[str], tenant: str
+    ) -> list[Row]:
+        """Return what one record gives.
+
+        Raises:
+            LayoutError: nothing.
+        """
+        if record is None:
+            raise LayoutError("is no JSON object")
+        record = record | {ours: record[theirs] for ours, theirs in self.columns.items() if theirs in record}
+        seen.update(record.keys())
+        examples = as_kind(self._finished(standard(record)), kind)
+        if not examples:
+            raise LayoutError(FOREIGN.format(kind=kind))
+        documents = _listed(record.get("documents"), [place])
+        permissions = self._permissions(record, tenant)
+        return [row_of(kind, example, source, documents, permissions) for example in examples]
+
+    def _permissions(self, record: Record, tenant: str) -> Permissions:
         """Return who may read a record; what it says itself goes before the setting."""
         readers = _listed(record.get("readers"), list(self.readers or ()))
         level = record.get("classification", level_of(self.classification))
         if not isinstance(level, int) or not 0 <= level < len(CLASSIFICATIONS):
             raise LayoutError("has a classification that is no level")
         level = max(level, level_of(self.classification))
-        return Permissions(str(record.get("tenant", "")), tuple(readers), level)
+        return Permissions(str(record.get("tenant", tenant)), tuple(readers), level)
 
     def _finished(self, columns: Columns) -> Columns:
         if self.final is None or "reference" not in columns:
             return columns
-        return columns | {"reference": [each.rpartition(self.final)[2].strip() for each in columns["reference"]]}
+        return columns | {
+            "reference": [each.rpartition(self.final)[2].strip() for each in columns["reference"]]
+        }
 
-    def _nothing(self, kind: Kind, seen: Counter[str]) -> str:
+    def _nothing(self, source: str, kind: Kind, seen: Counter[str]) -> str:
         fields = ", ".join(name for name, _ in seen.most_common(12)) or "none"
         return (
-            f"{self.path} has nothing to make a row of kind {kind} of, which needs "
+            f"{source} has nothing to make a row of kind {kind} of, which needs "
             f"{', '.join(COLUMNS[kind])}. Its fields: {fields}.\n"
             "Rename some: 'data.columns={question: FIELD, answer: FIELD}'. The layouts that are known: "
             "messages; prompt and completion; prompt, chosen and rejected; question and answer; text."

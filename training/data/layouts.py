@@ -48,12 +48,14 @@ def standard(record: Mapping[str, Any]) -> Columns:
 def as_kind(columns: Columns, kind: Kind) -> list[Columns]:
     """Return the examples of `kind` in what was read; a pair is two that were rated, too."""
     if kind == "chat" and "chosen" in columns:
-        columns = columns | {"completion": columns["chosen"]}
+        columns = columns | {"completion": columns["chosen"], "good": True}
     if kind == "chat" and not columns.get("good", True):
         return []
     examples = [columns]
     if kind == "rated" and "chosen" in columns:
-        examples = [columns | {"completion": columns[of], "good": of == "chosen"} for of in ("chosen", "rejected")]
+        examples = [
+            columns | {"completion": columns[of], "good": of == "chosen"} for of in ("chosen", "rejected")
+        ]
     whole = all(_VALID[name](example.get(name)) for example in examples for name in COLUMNS[kind])
     return examples if whole else []
 
@@ -111,7 +113,9 @@ def _said(value: Any) -> str:
 
 
 def _prompted(record: Mapping[str, Any]) -> Columns:
-    return {"messages": conversation(record["prompt"]), "completion": _said(record["completion"])} | _good(record)
+    return {"messages": conversation(record["prompt"]), "completion": _said(record["completion"])} | _good(
+        record
+    )
 
 
 def _whole_pair(record: Mapping[str, Any]) -> Columns:

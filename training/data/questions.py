@@ -8,8 +8,9 @@ from langchain_core.embeddings import Embeddings
 
 from markgraph.errors import ConfigError
 from markgraph.evaluation.answers import contains
-from markgraph.evaluation.beir import Dataset, answers_of, load_dataset
+from markgraph.evaluation.beir import Dataset, Text, answers_of, load_dataset
 from markgraph.retrieval.types import Chunk
+from markgraph.security.caller import Caller
 from markgraph.security.classification import CLASSIFICATIONS, level_of
 from markgraph.security.permissions import check_readers
 from markgraph.text import sentences
@@ -48,7 +49,7 @@ class Questions:
         if not self.say or not set(self.say) <= set(FORMS):
             raise ConfigError(f"data.say is {list(self.say)}. Allowed: one or both of {', '.join(FORMS)}.")
 
-    def rows(self, kind: Kind, leave_out: LeaveOut) -> Iterator[Row]:
+    def rows(self, kind: Kind, caller: Caller, leave_out: LeaveOut) -> Iterator[Row]:
         """Yield a row for each question, in the order of the queries.
 
         Raises:
@@ -59,17 +60,24 @@ class Questions:
         if self.path is None:
             raise ConfigError("data.path is not set. Set data.path=FOLDER with corpus, queries and qrels.")
         dataset = load_dataset(Path(self.path))
-        chunks = {each.id: self._chunk(each.id, each.title, each.text) for each in dataset.corpus}
+        chunks = {each.id: self._chunk(each, caller.tenant) for each in dataset.corpus}
         grounding = Grounding(self.embedder) if self.checked else None
         exercises = Exercises(
             dataset.name, list(chunks.values()), Prompts(self.serving), grounding, self.shown
         )
         yield from exercises.rows(self._exercises(dataset, chunks, leave_out), kind, leave_out)
 
-    def _chunk(self, id_: str, title: str, text: str) -> Chunk:
-        level = level_of(self.classification)
-        readers = tuple(self.readers or ())
-        return Chunk(text, id_, title, 0, len(text), tenant="", readers=readers, classification=level)
+    def _chunk(self, document: Text, tenant: str) -> Chunk:
+        return Chunk(
+            text=document.text,
+            source=document.id,
+            title=document.title,
+            start=0,
+            end=len(document.text),
+            tenant=tenant,
+            readers=tuple(self.readers or ()),
+            classification=level_of(self.classification),
+        )
 
     def _exercises(
         self, dataset: Dataset, chunks: dict[str, Chunk], leave_out: LeaveOut
@@ -84,7 +92,9 @@ class Questions:
             for chunk in (chunks[id_] for id_ in judged):
                 if sentence := sentence_with(chunk.text, query.text, answers):
                     said = {"answer": answers[0], "sentence": sentence}
-                    yield Exercise(query.id, query.text, answers, tuple(said[form] for form in self.say), chunk)
+                    yield Exercise(
+                        query.id, query.text, answers, tuple(said[form] for form in self.say), chunk
+                    )
                     break
             else:
                 leave_out(dataset.name, NO_PASSAGE, query.id)

@@ -42,5 +42,7 @@ def _parsed(line: bytes) -> Any:
 def _listed(path: Path) -> Iterator[tuple[int, Any]]:
     values = _parsed(path.read_bytes())
     if not isinstance(values, list):
-        raise UsageError(f"{path} is no list of JSON objects. Expected [{{...}}, ...], or JSON lines in .jsonl.")
+        raise UsageError(
+            f"{path} is no list of JSON objects. Expected [{{...}}, ...], or JSON lines in .jsonl."
+        )
     yield from enumerate(values, start=1)

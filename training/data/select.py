@@ -19,10 +19,14 @@ from markgraph.training.data.report import Counts
 from markgraph.training.data.source import Source
 from markgraph.training.data.split import Connected, held_back
 from markgraph.training.rows import Kind, Row
+from markgraph.training.runs import read_json, write_json
 
 TRAIN, HELD, REPORT = "rows/train.jsonl", "rows/held.jsonl", "report.json"
 """What lies in the folder of a run afterwards; the report comes last."""
-UNKNOWN_READERS, UNREADABLE = "nobody is known who may read it", "the caller may not train on all its documents"
+UNKNOWN_READERS, UNREADABLE = (
+    "nobody is known who may read it",
+    "the caller may not train on all its documents",
+)
 REPEATED, NEAR, LONG = "the same as an earlier row", "nearly the same as an earlier row", "too many tokens"
 
 
@@ -64,7 +68,7 @@ class Selector:
             UsageError: no row is left, or none can be held back.
         """
         if (report := folder / REPORT).exists():
-            done: dict[str, Any] = json.loads(report.read_text("utf-8"))
+            done: dict[str, Any] = read_json(report)
             return done
         counts, connected = Counts(), Connected()
         draft = folder / "rows" / "all.jsonl.draft"
@@ -78,15 +82,15 @@ class Selector:
         made = self._split(draft, folder, connected)
         made |= {"kind": kind, "seed": self.seed, "selection": asdict(self.selection)}
         made |= {"left_out": counts.reasons(), "sources": counts.by_source()}
-        _write(report, json.dumps(made, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
         draft.unlink()
+        write_json(report, made)
         return made
 
     def _chosen(self, source: Source, kind: Kind, counts: Counts) -> Iterator[Row]:
         """Yield the rows that may be used, each once."""
         near = None if self.selection.similar is None else NearDuplicates(self.selection.similar)
         seen: set[bytes] = set()
-        for row in source.rows(kind, counts.leave_out):
+        for row in source.rows(kind, self.caller, counts.leave_out):
             if reason := self._objection(row, seen) or (near and near.add(row) and NEAR):
                 counts.leave_out(row["source"], reason, row["id"])
                 continue
@@ -179,7 +183,7 @@ def readers_of_model(permissions: set[Permissions]) -> dict[str, Any]:
     return {
         "tenant": all_of_them.tenant,
         "readers": list(all_of_them.readers),
-        "reader_sets": sorted({tuple(sorted(each.readers)) for each in permissions}),
+        "reader_sets": sorted([*each] for each in {tuple(sorted(each.readers)) for each in permissions}),
         "classification": all_of_them.classification,
     }
 
@@ -190,9 +194,3 @@ def _nothing(counts: Counts) -> str:
         f"No row is left to learn from: {reasons}.\nA file's rows need readers (data.readers=[public]), and the "
         "caller the permission documents:train and to read all documents of a row."
     )
-
-
-def _write(place: Path, text: str) -> None:
-    draft = place.with_name(f"{place.name}.draft")
-    draft.write_text(text, "utf-8")
-    draft.replace(place)

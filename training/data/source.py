@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Any, Protocol, get_args
 
 from markgraph.errors import UsageError
+from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions
 from markgraph.training.rows import Kind, Row
 
@@ -27,10 +28,15 @@ LeaveOut = Callable[[str, str, str], None]
 class Source(Protocol):
     """Where rows come from."""
 
-    def rows(self, kind: Kind, leave_out: LeaveOut) -> Iterable[Row]:
+    def rows(self, kind: Kind, caller: Caller, leave_out: LeaveOut) -> Iterable[Row]:
         """Yield rows of `kind`, always the same in the same order while what they are taken from is the same.
 
-        Each has its documents, and who may read all of them; whether that is enough is decided later.
+        Each has its documents, and who may read all of them; whether `caller` may train on it is decided later.
+
+        Args:
+            kind: what the method learns from.
+            caller: what they may not read in an index is, for them, not there.
+            leave_out: told of all that no row could be made of.
 
         Raises:
             UsageError: it has none of that kind, or there is nothing to read.
@@ -40,10 +46,7 @@ class Source(Protocol):
 def row_of(
     kind: Kind, columns: Mapping[str, Any], source: str, documents: Sequence[str], permissions: Permissions
 ) -> Row:
-    """Return a row of `kind`; its id is made of nothing but what is learned from.
-
-    Without a tenant in its permissions it belongs to whoever brings it along.
-    """
+    """Return a row of `kind`; its id is made of nothing but what is learned from."""
     learned = {name: columns[name] for name in COLUMNS[kind]}
     canonical = json.dumps(learned, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return Row(  # type: ignore[typeddict-item]  # the columns of one kind
@@ -52,7 +55,7 @@ def row_of(
         documents=sorted(set(documents)),
         readers=list(permissions.readers),
         classification=permissions.classification,
-        **({"tenant": permissions.tenant} if permissions.tenant else {}),
+        tenant=permissions.tenant,
         **learned,
     )
 

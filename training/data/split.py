@@ -67,9 +67,9 @@ def held_back(connected: Connected, share: float, seed: int) -> set[str]:
             "without an evaluation."
         )
     held: set[str] = set()
-    count = 0
+    count, most = 0, min(FULL * wanted, sizes.total() - 1)
     for root in sorted(sizes, key=lambda each: sha256(f"{seed}\0{each}".encode()).digest()):
-        if count < wanted and count + sizes[root] <= FULL * wanted:
+        if count < wanted and count + sizes[root] <= most:
             held.add(root)
             count += sizes[root]
     return held or {min(sizes, key=lambda each: (sizes[each], each))}

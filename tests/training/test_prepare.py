@@ -1,0 +1,129 @@
+"""The node that prepares a stage's rows, with a tiny model's own tokens."""
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph.graph import END, START, StateGraph
+
+from markgraph.build import compose, make_service
+from markgraph.errors import ConfigError, DeniedError
+from markgraph.security.caller import Caller
+from markgraph.security.policy import Policy, Resource
+from markgraph.training.base import Base
+from markgraph.training.data.jsonl import Jsonl
+from markgraph.training.data.select import LONG
+from markgraph.training.pipeline import Stage
+from markgraph.training.prepare import Prepare
+from markgraph.training.render import tokens
+from markgraph.training.rows import Kind
+from markgraph.training.runs import Runs, read_rows
+from markgraph.training.state import TrainState
+from tests.engines.tiny import tiny_llama, tiny_mamba
+
+TINA = Caller("tina", ["trainer"])
+
+
+@dataclass(frozen=True)
+class Learns:
+    """As much of a method as preparing asks for."""
+
+    kind: Kind = "chat"
+    max_tokens: int | None = None
+
+
+def policy() -> Policy:
+    made: Policy = make_service(compose("embed"), "policy")
+    return made
+
+
+def prepare(tmp_path: Path, method: Any, base: Base | None = None, **settings: Any) -> Prepare:
+    file = tmp_path / "rows.jsonl"
+    tmp_path.mkdir(exist_ok=True)
+    lines = [{"prompt": f"Who pays notice {at} of {at}?", "completion": f"user {at}"} for at in range(20)]
+    lines.append({"prompt": "Who pays?", "completion": "the user " * 60})
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    stage = Stage(method, Jsonl(str(file), readers=["public"]))
+    runs = Runs(tmp_path / "training")
+    base = base or Base("tiny", tiny_llama(tmp_path / "llama"))
+    return Prepare(stage, runs, base, 0, policy(), **settings)
+
+
+def run(node: Prepare, caller: Caller) -> Any:
+    """Run the node as LangGraph does."""
+    graph = StateGraph(TrainState, Caller)
+    graph.add_node("prepare", node.__call__)
+    graph.add_edge(START, "prepare")
+    graph.add_edge("prepare", END)
+    state: Any = {"run": "r1", "prepared": {}}
+    return graph.compile().invoke(state, context=caller)["prepared"]["train"]
+
+
+def test_leaves_out_rows_with_more_tokens_than_the_method_takes(tmp_path: Path) -> None:
+    base = Base("tiny", tiny_llama(tmp_path / "llama"))
+    node = prepare(tmp_path, Learns(max_tokens=80), base)
+    done = run(node, TINA)
+    assert done["left_out"] == {LONG: 1}
+    assert done["rows"] + done["held"] == 20
+    folder = tmp_path / "training" / "r1" / "rows"
+    longest = max(len(tokens(base, row, row["completion"]).ids) for row in read_rows(folder / "train.jsonl"))
+    assert longest <= 80
+    tight = prepare(tmp_path / "tight", Learns(max_tokens=longest - 1), base)
+    assert run(tight, TINA)["left_out"][LONG] > 1
+
+
+def test_a_model_s_window_bounds_rows_too_and_a_recurrent_one_has_none(tmp_path: Path) -> None:
+    narrow = Base("tiny", tiny_llama(tmp_path / "narrow", window=80))
+    assert run(prepare(tmp_path, Learns(), narrow), TINA)["left_out"] == {LONG: 1}
+    recurrent = Base("tiny", tiny_mamba(tmp_path / "mamba"))
+    assert run(prepare(tmp_path / "m", Learns(), recurrent), TINA)["left_out"] == {}
+
+
+def test_text_is_packed_and_so_has_no_length_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "texts.jsonl"
+    lines = [f"notice {at} of the controller of {at} and {at}" for at in range(9)] + ["of the user " * 400]
+    file.write_text("".join(json.dumps({"text": line}) + "\n" for line in lines), "utf-8")
+    stage = Stage(Learns("text", 50), Jsonl(str(file), readers=["public"]))  # type: ignore[arg-type]
+    node = Prepare(stage, Runs(tmp_path), Base("none", "file:/nowhere"), 0, policy())
+    assert run(node, TINA)["left_out"] == {}
+
+
+def test_the_state_says_what_the_files_hold(tmp_path: Path) -> None:
+    done = run(prepare(tmp_path, Learns()), TINA)
+    folder = tmp_path / "training" / "r1"
+    for name, digest in done["sha256"].items():
+        assert sha256((folder / "rows" / name).read_bytes()).hexdigest() == digest
+    assert len(read_rows(folder / "rows" / "train.jsonl")) == done["rows"]
+    assert len(read_rows(folder / "rows" / "held.jsonl")) == done["held"] > 0
+    assert json.loads((folder / "report.json").read_text("utf-8"))["readers"] == ["public"]
+
+
+def test_wrong_settings_are_an_error_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="held is 2. Allowed"):
+        prepare(tmp_path, Learns(), held=2)
+
+
+@pytest.mark.parametrize(
+    ("role", "may"),
+    [
+        ("trainer", {"documents:train", "models:train", "models:register", "feedback:read"}),
+        ("admin", {"models:register"}),
+        ("reader", set()),
+        ("writer", set()),
+        ("auditor", set()),
+    ],
+)
+def test_the_default_policy_lets_trainers_train(role: str, may: set[str]) -> None:
+    asked = ("documents:train", "models:train", "models:register", "feedback:read")
+    caller = Caller("ada", [role])
+    assert {each for each in asked if policy().check(caller, each, Resource("model")).allowed} == may
+
+
+def test_the_strict_policy_keeps_registering_from_those_who_train() -> None:
+    strict: Policy = make_service(compose("embed", ["auth/policy=strict"]), "policy")
+    strict.require(Caller("ada", ["trainer"]), "models:train", Resource("model"))
+    with pytest.raises(DeniedError, match="admin"):
+        strict.require(Caller("ada", ["trainer"]), "models:register", Resource("model"))
