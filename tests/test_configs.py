@@ -169,7 +169,7 @@ def test_a_service_that_the_graph_has_no_use_for_is_not_made(offline: Path) -> N
 
 def test_an_unknown_service_is_an_error() -> None:
     with pytest.raises(
-        ConfigError, match=r"'modle'. Allowed: .*model, policy, rerank, seal. Did you mean 'model'?"
+        ConfigError, match=r"'modle'. Allowed: .*model, policy, ratings, rerank, seal. Did you mean 'model'?"
     ):
         load_graph("qa", NO_WEIGHTS, modle=FakeChatModel())
 

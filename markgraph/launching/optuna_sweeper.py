@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import (
     Transformer,
 )
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -33,6 +34,10 @@ class Optuna(Sweeper):
     `KEY=a,b` is a choice, `KEY=range(1,9)` or `KEY=int(interval(1,8))` a whole number, `KEY=interval(0,1)`
     any number between, and `KEY=tag(log,interval(1e-5,1e-3))` one whose logarithm is.
     """
+
+    config: DictConfig
+    hydra_context: HydraContext
+    launcher: Launcher
 
     def __init__(
         self,
