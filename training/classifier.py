@@ -15,6 +15,7 @@ from transformers.models.mamba.modeling_mamba import MambaPreTrainedModel
 from transformers.models.mamba2.modeling_mamba2 import Mamba2PreTrainedModel
 
 from markgraph.models.safe_config import safe_config
+from markgraph.models.weights import bars_for_people
 from markgraph.training.base import Base
 from markgraph.training.extra import peft
 from markgraph.training.scoring import is_adapter
@@ -76,7 +77,7 @@ def _loaded(folder: Path, base: Base, seed: int) -> Any:
     register()
     config = safe_config(folder)
     config.num_labels = 1
-    with torch.random.fork_rng(), _untold():
+    with torch.random.fork_rng(), _untold(), bars_for_people():
         torch.manual_seed(seed)
         model: Any = AutoModelForSequenceClassification.from_pretrained(
             folder,

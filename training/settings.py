@@ -86,6 +86,7 @@ def arguments(settings: Settings, job: Job) -> Mapping[str, Any]:
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,
         "bf16": settings.bf16,
+        "use_cpu": not torch.cuda.is_available(),
         "activation_checkpointing": settings.gradient_checkpointing,
         "train_sampling_strategy": "group_by_length" if settings.group_by_length else "random",
         "logging_steps": settings.log_steps,
