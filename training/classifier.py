@@ -29,7 +29,7 @@ class _Classifier:
     def __init__(self, config: Any) -> None:
         super().__init__(config)  # type: ignore[call-arg]
         self.num_labels = config.num_labels
-        self.backbone = AutoModel.from_config(config)
+        self.backbone = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
         self.post_init()  # type: ignore[attr-defined]
 
@@ -43,11 +43,11 @@ class _Classifier:
         )
 
 
-class MambaForSequenceClassification(_Classifier, MambaPreTrainedModel):
+class MambaForSequenceClassification(_Classifier, MambaPreTrainedModel):  # type: ignore[no-untyped-call]
     """Mamba with a score."""
 
 
-class Mamba2ForSequenceClassification(_Classifier, Mamba2PreTrainedModel):
+class Mamba2ForSequenceClassification(_Classifier, Mamba2PreTrainedModel):  # type: ignore[no-untyped-call]
     """Mamba-2 with a score."""
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
+import torch
 from transformers import PrinterCallback
 
 from markgraph.errors import UsageError
@@ -49,9 +50,19 @@ def trainer(kind: type, job: Job, *parts: type, **settings: Any) -> Any:
 
 
 def start(settings: Settings, base: Base) -> Any:
-    """Return the model that a training begins with, on the processor, or quantised on a GPU."""
+    """Return the model that a training begins with, on the processor, or quantised on a GPU.
+
+    Raises:
+        UsageError: it is to be quantised, and there is no GPU.
+        MissingExtraError: bitsandbytes is not installed.
+    """
     if settings.quantization is None:
         return base.causal()
+    if not torch.cuda.is_available():
+        raise UsageError(
+            f"method.quantization={settings.quantization} needs an NVIDIA GPU. Got: none that torch uses. "
+            "Leave it out: an adapter over a base in float32 is trained on processors, too."
+        )
     return base.causal("bfloat16", settings.quantization)
 
 
