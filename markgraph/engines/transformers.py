@@ -54,8 +54,8 @@ class TransformersEngine:
     def __post_init__(self) -> None:
         self.source, self.adapter = pinned(self.source), self.adapter and pinned(self.adapter)
         if self.adapter:
-            own = {"_load": threading.Lock(), "_step": threading.Lock(), "_thread": _thread()}
-            self._bare = replace(self, adapter=None, **own)
+            load, step = threading.Lock(), threading.Lock()
+            self._bare = replace(self, adapter=None, _load=load, _step=step, _thread=_thread())
 
     def references(self, adapter: str | None) -> tuple[str, ...]:  # noqa: ARG002 -- it has none by name
         """Return what answers come from."""

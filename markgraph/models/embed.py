@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from langchain_core.embeddings import Embeddings
 
-from markgraph.models.source import resolve
+from markgraph.models.learned import resolve_for_all
+from markgraph.models.registry import pinned
 from markgraph.text import words
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ class TransformerEmbeddings(Embeddings):
     """Longer texts are cut here, or at the model's own limit; MiniLM was trained on 256."""
     batch_size: int = 32
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.source = pinned(self.source)  # another version's vectors don't mix with these
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how another process makes one: of the settings. It reads the weights itself."""
@@ -83,7 +87,7 @@ class TransformerEmbeddings(Embeddings):
     def _loaded(self) -> tuple[Any, Any]:
         from markgraph.models.weights import load_encoder
 
-        return load_encoder(resolve(self.source, self.sha256))
+        return load_encoder(resolve_for_all(self.source, self.sha256))
 
     @cached_property
     def _counter(self) -> "Tokenizer":

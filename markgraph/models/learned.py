@@ -6,15 +6,18 @@ may use what was registered.
 
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from langgraph.runtime import get_runtime
 
 from markgraph.engines.port import Engine
-from markgraph.errors import DeniedError, StorageError, UsageError
+from markgraph.errors import ConfigError, DeniedError, StorageError, UsageError
 from markgraph.models.cards import may_use
-from markgraph.models.registry import SCHEME, located
-from markgraph.security.caller import Caller, caller_of
+from markgraph.models.registry import SCHEME, located, pinned
+from markgraph.models.source import resolve
+from markgraph.security.caller import PUBLIC, Caller, caller_of
+from markgraph.security.permissions import Permissions
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +45,35 @@ def for_caller(engine: Engine, adapter: str | None = None) -> tuple[Engine, str 
     bare = engine.bare()
     for one, name in ((engine, adapter), (engine, None), (bare, adapter), (bare, None)):
         if isinstance(one, Learned) and _all_usable(caller, one.references(name)):
-            return one, name  # type: ignore[return-value]  # what is learned is an engine, too
+            return one, name
     withheld = [each for each in engine.references(adapter) if not _usable(caller, each)]
     raise DeniedError(
         f"{caller.subject or 'Nobody'!r} may not use {', '.join(withheld)}: it learned from documents that "
         "not everybody may read. Allowed: callers who may read all of them. Use another model."
     )
+
+
+def resolve_for_all(reference: str, sha256: str | None = None) -> Path:
+    """Return weights that serve all callers alike: an embedder's, since an index holds everybody's vectors.
+
+    Raises:
+        ConfigError: they learned from documents that not everybody may read.
+        WeightsError: they can't be had.
+    """
+    reference = pinned(reference)
+    for each in _registered([reference]):
+        registry, name, version = located(each)
+        closed = [one for one in registry.audience(name, int(version)) if not _for_everybody(one)]
+        if closed:
+            raise ConfigError(
+                f"{reference} learned from documents that not everybody may read, and would serve everybody. "
+                "Allowed: what learned from public documents only. Use another, or train it on those."
+            )
+    return resolve(reference, sha256)
+
+
+def _for_everybody(permissions: Permissions) -> bool:
+    return PUBLIC in permissions.readers and permissions.classification == 0
 
 
 def label(references: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from markgraph.errors import ConfigError
-from markgraph.models.source import resolve
+from markgraph.models.learned import resolve_for_all
 from markgraph.retrieval.types import Chunk, Hit, Place
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class CrossEncoder:
     def _loaded(self) -> tuple[Any, Any]:
         from markgraph.models.weights import load_cross_encoder
 
-        return load_cross_encoder(resolve(self.source, self.sha256))
+        return load_cross_encoder(resolve_for_all(self.source, self.sha256))
 
 
 def rerank(hits: Sequence[Hit], query: str, reranker: Reranker, searched: str) -> list[Hit]:

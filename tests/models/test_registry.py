@@ -259,3 +259,24 @@ def test_an_installed_package_may_hold_weights(tmp_path: Path, monkeypatch: pyte
     for missing in ("package:company_models/none", "package:no_such_package/x"):
         with pytest.raises(WeightsError, match="is not there"):
             resolve(missing)
+
+
+def test_a_shredded_tenant_takes_all_documents_of_its_models_along(registry: Registry, model: Path) -> None:
+    registry.add("law", model, card())
+    registry.note_shredded("elsewhere")
+    assert registry.changes("law", 1) == []
+    registry.note_shredded("default")
+    assert [each.document for each in registry.changes("law", 1)] == ["contract.md", "terms.md"]
+
+
+def test_loading_what_learned_from_a_removed_document_warns(
+    registry: Registry, model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry.add("law", model, card())
+    resolve("registered:law@1")
+    assert caplog.messages == []
+    registry.note("default", {"terms.md": None})
+    resolve("registered:law@1")
+    assert caplog.messages == [
+        "law@1 learned from documents that were removed since: terms.md. Train it anew without them."
+    ]

@@ -16,12 +16,14 @@ from markgraph.engines.fallback import FallbackEngine
 from markgraph.engines.native.engine import NativeEngine
 from markgraph.engines.port import Engine
 from markgraph.engines.transformers import TransformersEngine
-from markgraph.errors import DeniedError
+from markgraph.errors import ConfigError, DeniedError
 from markgraph.models.cards import Card, lineage
 from markgraph.models.chat import LocalChatModel
-from markgraph.models.embed import HashEmbeddings
+from markgraph.models.embed import HashEmbeddings, TransformerEmbeddings
+from markgraph.models.learned import resolve_for_all
 from markgraph.models.registry import Registry
 from markgraph.retrieval.hybrid import HybridIndex
+from markgraph.retrieval.rerank import CrossEncoder
 from markgraph.retrieval.types import Chunk
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
@@ -183,3 +185,32 @@ def test_another_champion_does_not_open_the_one_that_was_loaded(
     assert graph.invoke(ASKED, context=READER)["model"] == "tiny"
     assert graph.invoke(ASKED, context=LAWYER)["model"] == "tiny+law@1"
     engine.close()
+
+
+def test_what_serves_everybody_alike_may_have_learned_from_public_documents_only(
+    registry: Registry, base: Path
+) -> None:
+    registry.add("open", base, card(["public"], "run-2"))
+    registry.add("closed", base, card(["g:legal"], "run-3"))
+    assert resolve_for_all("registered:open@1") == registry.weights("open", 1)
+    with pytest.raises(ConfigError, match="not everybody may read"):
+        TransformerEmbeddings("registered:closed@1").embed_query("Who pays?")
+    with pytest.raises(ConfigError, match="not everybody may read"):
+        CrossEncoder("registered:closed@1").scores("Who pays?", [PAYMENT])
+    registry.note("default", {"contract.md": Permissions("default", ("g:legal",))})
+    with pytest.raises(ConfigError, match="not everybody may read"):
+        resolve_for_all("registered:open@1")
+
+
+def test_what_was_read_with_the_adapter_is_not_taken_for_what_the_base_read(
+    registry: Registry, base: Path, tmp_path: Path
+) -> None:
+    kept = {"state_folder": str(tmp_path / "states")}
+    bare = native(source=f"file:{base}")
+    for _ in range(2):  # the second finds what the first has kept
+        engine = native(source=f"file:{base}", adapter="registered:law", **kept)
+        with_adapter = said(engine, LAWYER)
+        assert said(engine, READER) == said(bare, READER) != with_adapter
+        assert said(engine, LAWYER) == with_adapter
+        engine.close()
+    bare.close()

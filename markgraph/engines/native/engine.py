@@ -68,6 +68,7 @@ class NativeEngine:
     def __post_init__(self) -> None:
         self.source, self.adapter = pinned(self.source), self.adapter and pinned(self.adapter)
         self.adapters = {name: pinned(each) for name, each in self.adapters.items()}
+        self.draft = self.draft and pinned(self.draft)
         if self.adapter:
             self._bare = replace(self, adapter=None, _lock=threading.Lock())
 
