@@ -10,14 +10,12 @@ far from. The arithmetic is in ppo_loss.py.
 Does NOT include: a value model of its own, quantised bases, rewards before an answer's end.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import DefaultFlowCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import get_reporting_integration_callbacks
@@ -28,6 +26,7 @@ from markgraph.training.base import Base
 from markgraph.training.extra import peft
 from markgraph.training.lora import Lora
 from markgraph.training.port import Job, Scores, Training
+from markgraph.training.ppo_checkpoint import Checkpoints
 from markgraph.training.ppo_loss import (
     Penalty,
     advantages_and_returns,
@@ -39,13 +38,11 @@ from markgraph.training.ppo_loss import (
     whitened,
 )
 from markgraph.training.render import prompt_ids
+from markgraph.training.reward_model import RewardModel
 from markgraph.training.rewards import Judge, Rewards
 from markgraph.training.rows import Kind, Row
-from markgraph.training.samples import Samples, judged, said_logps, sample
+from markgraph.training.samples import Samples, judged, said_logits, sample
 from markgraph.training.trainer import save
-
-REST = "rest.safetensors"
-"""What a checkpoint holds beside the adapter: value head, optimiser, beta."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +54,9 @@ class Ppo:
     metric: str = "reward"
 
     rewards: Judge = field(default_factory=Rewards)
-    """Reward functions with weights, or a reward model."""
+    """Reward functions with weights."""
+    reward: str | None = None
+    """A model that method=reward trained, in their place: its folder, or a reference."""
     lora: Lora = field(default_factory=Lora)
     epochs: float = 1.0
     batch_size: int = 16
@@ -93,8 +92,12 @@ class Ppo:
         return PpoTraining(self, job)
 
     def scores(self, base: Base, model: Path | None, rows: Sequence[Row]) -> Scores:
-        """Return what the likeliest answers are worth, in all and by part, and -KL from the base: nearness."""
-        return judged(self.rewards, base, model, rows, self.max_new_tokens)
+        """Return what the likeliest answers are worth, in all and by part, and how near they stay."""
+        return judged(self.judge(base), base, model, rows, self.max_new_tokens)
+
+    def judge(self, base: Base) -> Judge:
+        """Return what says what answers are worth."""
+        return RewardModel(self.reward, base.template_values) if self.reward else self.rewards
 
 
 class ActorCritic(torch.nn.Module):
@@ -122,15 +125,12 @@ class ActorCritic(torch.nn.Module):
 
 
 class Rollout(NamedTuple):
-    """Answers, and what was thought of them when they were given."""
+    """Answers, and what was thought of them when they were given: log pi, log rho and values, (b, t) each."""
 
     samples: Samples
     logps: Tensor
-    """log pi, (b, t)."""
     reference: Tensor
-    """log rho, (b, t)."""
     values: Tensor
-    """(b, t)."""
     worth: Scores
 
 
@@ -140,7 +140,7 @@ class PpoTraining:
     def __init__(self, method: Ppo, job: Job) -> None:
         from accelerate import Accelerator
 
-        self.method, self.job = method, job
+        self.method, self.job, self.judge = method, job, method.judge(job.base)
         self.args = _arguments(method, job)
         torch.manual_seed(job.seed)
         policy = peft().get_peft_model(job.base.causal(), method.lora.config(job.base.family))
@@ -162,7 +162,7 @@ class PpoTraining:
     def train(self, resume_from_checkpoint: str | None = None) -> TrainerState:
         """Take all steps, or those that are left; what they do depends on nothing but seed and number."""
         if resume_from_checkpoint:
-            self._load(Path(resume_from_checkpoint))
+            self.state, self.beta = self._kept.read(Path(resume_from_checkpoint), self.state)
         self.control = self.callbacks.on_train_begin(self.args, self.state, self.control)
         self.control.should_training_stop |= self.state.global_step >= self.state.max_steps
         while not self.control.should_training_stop:
@@ -180,6 +180,11 @@ class PpoTraining:
             save(self._whole.policy, self.job.base, Path(output_dir))
 
     @property
+    def _kept(self) -> Checkpoints:
+        folder = Path(self.args.output_dir)
+        return Checkpoints(folder, self.method.keep, self._whole, self.optimizer, self.job.base)
+
+    @property
     def _whole(self) -> ActorCritic:
         """The model without what spreads it over devices."""
         return self.accelerator.unwrap_model(self.model)  # type: ignore[no-any-return]
@@ -192,8 +197,8 @@ class PpoTraining:
         samples = sample(whole.policy, base, prompts, self.method.max_new_tokens, temperature)
         logps, values = whole(samples, temperature)
         with whole.policy.disable_adapter():
-            reference = said_logps(whole.policy, samples, temperature)
-        worth = self.method.rewards(samples.texts(base.tokenizer), rows)
+            reference = log_probabilities(said_logits(whole.policy, samples), samples.answer, temperature)
+        worth = self.judge(samples.texts(base.tokenizer), rows)
         return Rollout(samples, logps, reference, values, worth)
 
     def _learn(self, rollout: Rollout) -> dict[str, float]:
@@ -212,12 +217,13 @@ class PpoTraining:
                 new, value = self.model(rollout.samples.rows(part), method.temperature)
                 policy = policy_loss(new, rollout.logps[part], advantages[part], mask[part], method.epsilon)
                 worth = value_loss(value, rollout.values[part], returns[part], mask[part], method.epsilon)
-                self._descend(policy + method.value_weight * worth)
-                losses.append(torch.stack([policy.detach(), worth.detach()]))
+                loss = policy + method.value_weight * worth
+                self._descend(loss)
+                losses.append(torch.stack([loss.detach(), policy.detach(), worth.detach()]))
         kl = kl_divergence(log_ratio, mask).mean()
         made = [kl, mask.sum(1).mean(), *torch.stack(losses).mean(0)]
         made += [torch.tensor(part, device=mask.device).mean() for part in rollout.worth.values()]
-        names = ["kl", "length", "policy_loss", "value_loss", *rollout.worth]
+        names = ["kl", "length", "loss", "policy_loss", "value_loss", *rollout.worth]
         means = self.accelerator.reduce(torch.stack(made), "mean").tolist()
         return dict(zip(names, means, strict=True))
 
@@ -239,7 +245,9 @@ class PpoTraining:
             state.log_history.append(measures | {"step": state.global_step, "epoch": state.epoch})
             self.control = self.callbacks.on_log(self.args, state, self.control, measures)
         if self.control.should_save:
-            self._save(Path(self.args.output_dir) / f"checkpoint-{state.global_step}")
+            if self.accelerator.is_main_process:
+                self._kept.write(self.state, self.beta)
+            self.accelerator.wait_for_everyone()
             self.control = self.callbacks.on_save(self.args, state, self.control)
 
     @property
@@ -273,44 +281,6 @@ class PpoTraining:
             is_local_process_zero=self.accelerator.is_local_main_process,
             is_world_process_zero=self.accelerator.is_main_process,
         )
-
-    def _save(self, folder: Path) -> None:
-        """Write a checkpoint, whole or not at all."""
-        if self.accelerator.is_main_process:
-            draft = folder.with_suffix(".part")
-            shutil.rmtree(draft, ignore_errors=True)  # left by a killed process
-            save(self._whole.policy, self.job.base, draft)
-            rest = {f"value.{name}": each for name, each in self._whole.value.state_dict().items()}
-            rest["beta"] = torch.tensor(self.beta, dtype=torch.float64)
-            for at, kept in self.optimizer.state_dict()["state"].items():
-                rest |= {f"optimizer.{at}.{name}": each for name, each in kept.items()}
-            save_file({name: each.contiguous() for name, each in rest.items()}, draft / REST)
-            self.state.save_to_json(str(draft / "trainer_state.json"))
-            shutil.rmtree(folder, ignore_errors=True)
-            draft.rename(folder)
-            made = sorted(folder.parent.glob("checkpoint-*[0-9]"), key=lambda each: int(each.name[11:]))
-            for old in made[: -self.method.keep]:
-                shutil.rmtree(old)
-        self.accelerator.wait_for_everyone()
-
-    def _load(self, folder: Path) -> None:
-        """Become what a checkpoint was."""
-        rest = load_file(folder / REST)
-        adapter = load_file(folder / "adapter_model.safetensors")
-        peft().set_peft_model_state_dict(self._whole.policy, adapter)
-        value = {name: rest[f"value.{name}"] for name in self._whole.value.state_dict()}
-        self._whole.value.load_state_dict(value)
-        kept: dict[int, dict[str, Tensor]] = {}
-        for name, each in rest.items():
-            if name.startswith("optimizer."):
-                _, at, part = name.split(".")
-                kept.setdefault(int(at), {})[part] = each
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": kept, "param_groups": groups})
-        self.beta = float(rest["beta"])
-        done = TrainerState.load_from_json(str(folder / "trainer_state.json"))
-        self.state.global_step, self.state.epoch = done.global_step, done.epoch
-        self.state.log_history = done.log_history
 
 
 def _arguments(method: Ppo, job: Job) -> TrainingArguments:

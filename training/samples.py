@@ -1,6 +1,7 @@
 """Lets a model answer prompts, many at a time, as plain tensors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,12 +10,12 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from markgraph.training.base import Base
+from markgraph.training.extra import peft
 from markgraph.training.port import Scores
-from markgraph.training.ppo_loss import kl_divergence, log_probabilities
 from markgraph.training.render import prompt_ids
 from markgraph.training.rewards import Judge
 from markgraph.training.rows import Row
-from markgraph.training.scoring import load, without_adapter
+from markgraph.training.scoring import Policy, divergence
 
 BATCH = 8
 
@@ -51,7 +52,7 @@ class Samples(NamedTuple):
 def sample(
     model: Any, base: Base, prompts: Sequence[Sequence[int]], most: int, temperature: float
 ) -> Samples:
-    """Return an answer of at most `most` tokens to each prompt, drawn at random; with temperature 0 the likeliest.
+    """Return an answer of at most `most` tokens to each prompt, drawn; with temperature 0 the likeliest.
 
     Nothing is cut off the distribution: what is drawn has the probability that the losses reckon with.
     """
@@ -85,33 +86,35 @@ def pad_of(base: Base) -> int:
     return int(min(base.ends) if pad is None else pad)
 
 
-def said_logps(model: Any, samples: Samples, temperature: float = 1.0) -> Tensor:
-    """Return the log-probability of each token that was said, (b, t)."""
+def said_logits(model: Any, samples: Samples) -> Tensor:
+    """Return the logits before each token that was said, float32 (b, t, v)."""
     t = samples.answer.shape[1]
     out = model(
         input_ids=samples.ids, attention_mask=samples.attention, use_cache=False, logits_to_keep=t + 1
     )
-    return log_probabilities(out.logits[:, :-1], samples.answer, temperature)
-
-
-def answered(model: Any, base: Base, rows: Sequence[Row], most: int) -> Iterator[tuple[Row, str, float]]:
-    """Yield each row, the likeliest answer to it, and how far that strays from the model without its adapter.
-
-    The last is log pi - log rho of the answer, in nats.
-    """
-    for begin in range(0, len(rows), BATCH):
-        batch = rows[begin : begin + BATCH]
-        made = sample(model, base, [prompt_ids(base, row["messages"]) for row in batch], most, 0.0)
-        with torch.no_grad():
-            ours = said_logps(model, made)
-            with without_adapter(model):
-                ratio = ours - said_logps(model, made)
-        strayed = kl_divergence(ratio, made.mask).tolist()
-        yield from zip(batch, made.texts(base.tokenizer), strayed, strict=True)
+    logits: Tensor = out.logits[:, :-1].float()
+    return logits
 
 
 def judged(judge: Judge, base: Base, model: Path | None, rows: Sequence[Row], most: int) -> Scores:
-    """Return what the likeliest answers of a model are worth, and how near it stays to the base."""
-    found = list(answered(load(base, model), base, rows, most))
-    worth = judge([text for _, text, _ in found], rows)
-    return {**worth, "nearness": [-strayed for _, _, strayed in found]}
+    """Return what the likeliest answers of a model are worth, and how near it stays to the base.
+
+    Nearness is -KL(pi || rho) over the whole vocabulary, the mean of an answer's tokens.
+    """
+    policy, texts, nearness = Policy.of(base, model), list[str](), list[float]()
+    for begin in range(0, len(rows), BATCH):
+        prompts = [prompt_ids(base, row["messages"]) for row in rows[begin : begin + BATCH]]
+        samples = sample(policy.model, base, prompts, most, 0.0)
+        texts += samples.texts(base.tokenizer)
+        strayed = (_divergence(policy, samples) * samples.mask).sum(1) / samples.mask.sum(1)  # (b,)
+        nearness += (-strayed).tolist()
+    return {**judge(texts, rows), "nearness": nearness}
+
+
+@torch.no_grad()
+def _divergence(policy: Policy, samples: Samples) -> Tensor:
+    """Return KL(pi || rho) before each token that was said, (b, t)."""
+    own = said_logits(policy.model, samples).log_softmax(-1)  # (b, t, v)
+    adapted = isinstance(policy.reference, peft().PeftModel)
+    with policy.reference.disable_adapter() if adapted else nullcontext():
+        return divergence(own, said_logits(policy.reference, samples).log_softmax(-1))

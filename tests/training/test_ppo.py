@@ -12,10 +12,10 @@ from markgraph.errors import ConfigError
 from markgraph.training.lora import Lora
 from markgraph.training.port import Scores
 from markgraph.training.ppo import Ppo, PpoTraining
-from markgraph.training.ppo_loss import Penalty
+from markgraph.training.ppo_loss import Penalty, log_probabilities
 from markgraph.training.render import prompt_ids
 from markgraph.training.rows import Row
-from markgraph.training.samples import said_logps, sample, until_end
+from markgraph.training.samples import said_logits, sample, until_end
 from markgraph.training.scoring import load
 from tests.training.facts import FACTS, FAMILIES, digests, job, row, tiny_base
 
@@ -63,7 +63,7 @@ def test_the_reward_rises_and_the_divergence_is_told(family: str, tmp_path: Path
     assert sum(new["reward"]) > sum(old["reward"])
 
 
-class StopAt(Exception):
+class BrokenOffError(Exception):
     """What a test breaks a training off with."""
 
 
@@ -76,7 +76,7 @@ class BreaksOff(Vowels):
     def __call__(self, completions: Sequence[str], rows: Sequence[Row]) -> Scores:
         self.left -= 1
         if self.left < 0:
-            raise StopAt
+            raise BrokenOffError
         return super().__call__(completions, rows)
 
 
@@ -89,7 +89,7 @@ def test_a_broken_off_training_resumes_to_the_very_same_adapter(tmp_path: Path) 
 
     whole = made("whole")
     whole.train()
-    with pytest.raises(StopAt):
+    with pytest.raises(BrokenOffError):
         made("broken", rewards=BreaksOff(5)).train()
     kept = sorted(each.name for each in (tmp_path / "broken/checkpoints").iterdir())
     assert kept == ["checkpoint-2", "checkpoint-4"]
@@ -126,7 +126,7 @@ def test_what_is_learned_from_has_the_probability_it_was_drawn_with(family: str,
     assert len(set(map(len, prompts))) > 1, "padding has to be at work"
     torch.manual_seed(0)
     samples = sample(model, base, prompts, 12, 1.0)
-    together = said_logps(model, samples)
+    together = log_probabilities(said_logits(model, samples), samples.answer)
     for at, prompt in enumerate(prompts):
         kept = int(samples.mask[at].sum())
         ids = torch.tensor([[*prompt, *samples.answer[at, :kept].tolist()]])
