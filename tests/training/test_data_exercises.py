@@ -29,8 +29,8 @@ from markgraph.validation.refusals import REFUSAL
 TINA = Caller("tina", ["trainer"])
 EMBEDDER = HashEmbeddings()
 THINGS = (
-    "fridge lorry violin kettle saddle telescope blanket anchor candle hammer mirror ladder basket bottle trumpet "
-    "compass lantern wagon barrel drum"
+    "fridge lorry violin kettle saddle telescope blanket anchor candle hammer mirror ladder basket bottle "
+    "trumpet compass lantern wagon barrel drum"
 ).split()
 DAYS = {thing: 11 + at for at, thing in enumerate(THINGS)}
 """After how many days each thing is due back."""
@@ -189,7 +189,7 @@ def test_says_what_is_wrong_with_settings(settings: dict[str, Any], why: str, fo
 
 
 def test_has_no_rows_of_kinds_that_questions_can_not_give(folder: Path) -> None:
-    with pytest.raises(UsageError, match="no rows of kind 'rated'. Allowed: chat, task, pair, search"):
+    with pytest.raises(UsageError, match=r"no rows of kind 'rated'. Allowed: chat, task, pair, search"):
         rows_of(Questions(EMBEDDER, str(folder)), "rated")
 
 
@@ -261,15 +261,13 @@ def test_a_collection_gives_only_what_the_caller_may_read(index: WordsIndex) -> 
     assert {document for row in closed for document in row["documents"]} == {"bail", "lien"}
 
 
-def test_a_question_that_many_passages_answer_names_its_place(tmp_path: Path) -> None:
+def test_a_question_that_several_passages_answer_is_left_out(tmp_path: Path) -> None:
     made = WordsIndex(tmp_path / "words.sqlite")
-    made.add(
-        [chunk(f"The tenant shall clean the {thing} every week.", f"House {thing}") for thing in THINGS[:4]]
-    )
-    rows, _ = rows_of(Collection(made, EMBEDDER, shown=Shown(unanswerable=0)), "search")
-    assert {row["query"] for row in rows} == {
-        f"What shall the tenant do according to “House {thing.title()}”?" for thing in THINGS[:4]
-    }
+    made.add([chunk(f"The tenant shall clean the {thing} every week.", thing) for thing in THINGS[:4]])
+    made.add([chunk("The landlord shall not enter the cellar.", "cellar")])
+    rows, left = rows_of(Collection(made, EMBEDDER, shown=Shown(unanswerable=0)), "search")
+    assert [row["query"] for row in rows] == ["What shall the landlord not do?"]
+    assert [reason for _, reason, _ in left] == ["several passages answer the question"] * 4
 
 
 def test_a_model_writes_questions_and_what_it_says_else_is_left_out(index: WordsIndex) -> None:
@@ -279,6 +277,17 @@ def test_a_model_writes_questions_and_what_it_says_else_is_left_out(index: Words
     assert asked[0] in {row["query"] for row in rows}
     assert [reason for _, reason, _ in left].count("what the model wrote is no question") == len(THINGS) - 1
     assert "one short question" in writer.prompts[0][0].text
+
+
+def test_asks_for_a_span_of_a_passage_and_answers_as_shortly_as_the_validator_allows(
+    index: WordsIndex,
+) -> None:
+    source = Collection(index, EMBEDDER, clozes=2, shown=Shown(unanswerable=0))
+    by_template, _ = rows_of(Collection(index, EMBEDDER, shown=Shown(unanswerable=0)))
+    rows, _ = rows_of(source)
+    assert len(rows) > len(by_template)
+    spans = [row for row in rows if row["id"] not in {each["id"] for each in by_template}]
+    assert any(len(row["completion"].split()) < 8 for row in spans)
 
 
 def test_takes_a_question_out_of_what_a_model_wrote() -> None:
@@ -308,5 +317,5 @@ def test_a_data_set_is_a_folder_a_file_or_what_the_library_finds(folder: Path, t
     assert found["documents"] == [f"{file.parent}/train#1"]
     with pytest.raises(UsageError, match="can't be had"):
         rows_of(Dataset(EMBEDDER, f"hf:{tmp_path}/nothing", readers=["public"]))
-    with pytest.raises(ConfigError, match="data.name is not set"):
+    with pytest.raises(ConfigError, match=r"data.name is not set"):
         rows_of(Dataset(EMBEDDER))

@@ -6,13 +6,16 @@ import pytest
 
 from markgraph.errors import UsageError
 from markgraph.ingestion.corpora import Folder
+from markgraph.security.caller import Caller
 from markgraph.training.data.text import EMPTY, Text
+
+TINA = Caller("tina", ["trainer"])
 
 
 def rows(folder: Path, **settings: object) -> tuple[list, list[tuple[str, str, str]]]:
     left: list[tuple[str, str, str]] = []
     source = Text(Folder(folder), **settings)  # type: ignore[arg-type]
-    return list(source.rows("text", lambda *told: left.append(told))), left
+    return list(source.rows("text", TINA, lambda *told: left.append(told))), left
 
 
 def test_each_document_is_a_row_and_an_empty_one_is_left_out_by_name(tmp_path: Path) -> None:
@@ -32,4 +35,4 @@ def test_each_document_is_a_row_and_an_empty_one_is_left_out_by_name(tmp_path: P
 def test_rows_of_another_kind_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Payment is due.", "utf-8")
     with pytest.raises(UsageError, match=r"has no rows of kind 'chat'\. Allowed: text"):
-        list(Text(Folder(tmp_path)).rows("chat", lambda *_: None))
+        list(Text(Folder(tmp_path)).rows("chat", TINA, lambda *_: None))

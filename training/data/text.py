@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from markgraph.errors import DocumentError
 from markgraph.ingestion.corpora import Corpus
+from markgraph.security.caller import Caller
 from markgraph.security.classification import CLASSIFICATIONS, level_of
 from markgraph.security.permissions import Permissions, check_readers
 from markgraph.training.data.source import LeaveOut, refuse_kind, row_of
@@ -28,14 +29,14 @@ class Text:
             check_readers(self.readers)
         level_of(self.classification)
 
-    def rows(self, kind: Kind, leave_out: LeaveOut) -> Iterator[Row]:
+    def rows(self, kind: Kind, caller: Caller, leave_out: LeaveOut) -> Iterator[Row]:
         """Yield the documents in the corpus's order.
 
         Raises:
             UsageError: something else than text is asked for, or there is no such corpus, or nothing in it.
         """
         refuse_kind(kind, ("text",), self.corpus.name)
-        permissions = Permissions("", tuple(self.readers or ()), level_of(self.classification))
+        permissions = Permissions(caller.tenant, tuple(self.readers or ()), level_of(self.classification))
         for item in self.corpus.items():
             try:
                 document = item.load()
