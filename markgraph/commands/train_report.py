@@ -30,7 +30,8 @@ def print_plan(state: Mapping[str, Any], config: DictConfig) -> None:
             told = ", ".join(f"{count} {printable(why)}" for why, count in sorted(prepared["left_out"].items()))
             console.print(f"Left out of {stage}: {told}")
     console.print(
-        f"Estimated from {config.graph.plan.steps} steps of each stage. Held-back losses and scoring come on top."
+        f"Estimated from {config.graph.plan.steps} steps of each stage. Held-back losses and scoring come on "
+        "top."
     )
     console.print(f"Config, rows and what was left out: {_place(state, config)}")
     if not config.confirm:

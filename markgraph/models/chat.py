@@ -140,7 +140,8 @@ class LocalChatModel(BaseChatModel):
 
     def get_num_tokens(self, text: str) -> int:
         """Return how many tokens of this model `text` takes."""
-        return len(self.engine.tokenizer(text, add_special_tokens=False).input_ids)
+        engine, _ = for_caller(self.engine, self.adapter)  # what others may not use needn't be loaded
+        return len(engine.tokenizer(text, add_special_tokens=False).input_ids)
 
     def batch(
         self,

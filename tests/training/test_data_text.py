@@ -7,7 +7,7 @@ import pytest
 from markgraph.errors import UsageError
 from markgraph.ingestion.corpora import Folder
 from markgraph.security.caller import Caller
-from markgraph.training.data.text import EMPTY, Text
+from markgraph.training.data.text import UNREADABLE, Text
 
 TINA = Caller("tina", ["trainer"])
 
@@ -27,7 +27,7 @@ def test_each_document_is_a_row_and_an_empty_one_is_left_out_by_name(tmp_path: P
     assert row["text"].startswith("Terms\n\n")
     assert (row["readers"], row["classification"]) == (["g:legal"], 1)
     assert [Path(each).name for each in row["documents"]] == ["a.md"]
-    assert [(reason, Path(id_).name) for _, reason, id_ in left] == [(EMPTY, "b.txt")]
+    assert [(reason, Path(id_).name) for _, reason, id_ in left] == [(UNREADABLE, "b.txt")]
     assert rows(tmp_path)[0][0]["readers"] == [], "nobody is known to be a reader"
     assert rows(tmp_path)[0][0]["id"] == row["id"]
 
