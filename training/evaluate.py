@@ -62,7 +62,9 @@ class Evaluate:
             write_json(run / "scores" / f"{who}.json", scores)
             found[who] = means(scores)
         with about(self.tracker, state, self.settings) as tracking:
-            figures = {f"{who}/{metric}": value for who, each in found.items() for metric, value in each.items()}
+            figures = {
+                f"{who}/{metric}": value for who, each in found.items() for metric, value in each.items()
+            }
             tracking.log(figures, 0)
             tracking.keep([run / "scores" / f"{who}.json" for who in found], "scores")
         return {"scores": found, "metric": method.metric}

@@ -49,14 +49,18 @@ class Follow(TrainerCallback):
     ) -> None:
         """Keep the figures."""
         figures = {
-            key: value for key, value in (logs or {}).items() if type(value) in (int, float) and key != "epoch"
+            key: value
+            for key, value in (logs or {}).items()
+            if type(value) in (int, float) and key != "epoch"
         }
         if not figures or SUMMARY in figures or not state.is_world_process_zero:
             return
         self._loss = figures.get("loss", self._loss)
         with self._log.open("a", encoding="utf-8") as file:
             file.write(json.dumps({**(logs or {}), "step": state.global_step}) + "\n")
-        self._tracking.log({f"{self._stage}/{key}": value for key, value in figures.items()}, state.global_step)
+        self._tracking.log(
+            {f"{self._stage}/{key}": value for key, value in figures.items()}, state.global_step
+        )
 
     def _told(self, state: Any) -> None:
         done = state.global_step - self._from

@@ -64,7 +64,9 @@ def build(
     wiring.add("authorize", authorize(graph="train", policy=policy, begin=nothing_yet))
     wiring.add("begin", Begin(runs, settings))
     for stage in stages:
-        wiring.add(preparing(stage.name), prepare(stage=stage, runs=runs, base=base, seed=seed, policy=policy))
+        wiring.add(
+            preparing(stage.name), prepare(stage=stage, runs=runs, base=base, seed=seed, policy=policy)
+        )
     wiring.add("plan", plan(runs=runs, stages=stages, base=base, settings=settings, seed=seed))
     wiring.add("confirm", Confirm())
     for stage in stages:

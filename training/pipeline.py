@@ -77,7 +77,9 @@ def base_of(stage: Stage, stages: Stages, base: Base, run: Path) -> Base:
 
 def method_of(stage: Stage, run: Path) -> Method:
     """Return a stage's method, told where the models of earlier stages are."""
-    places: dict[str, Any] = {key: str(stage_folder(run, name) / "model") for key, name in stage.models.items()}
+    places: dict[str, Any] = {
+        key: str(stage_folder(run, name) / "model") for key, name in stage.models.items()
+    }
     return replace(stage.method, **places) if places else stage.method  # type: ignore[type-var]
 
 

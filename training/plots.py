@@ -39,7 +39,11 @@ def lines_of(log: Sequence[Mapping[str, float]]) -> dict[str, Line]:
     lines: dict[str, Line] = {}
     for entry in log:
         for name, value in entry.items():
-            if not any(part in name for part in UNDRAWN) and isinstance(value, int | float) and value == value:
+            if (
+                not any(part in name for part in UNDRAWN)
+                and isinstance(value, int | float)
+                and value == value
+            ):
                 lines.setdefault(name, []).append((entry["step"], float(value)))
     return lines
 

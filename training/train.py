@@ -61,7 +61,11 @@ class Train:
             drawn = draw_log(folder / "log.jsonl", folder / "plots")
             tracking.keep([folder / "log.jsonl", *drawn], self.stage.name)
         losses = [each["loss"] for each in training.state.log_history if "loss" in each]
-        done = {"steps": training.state.global_step, "loss": losses[-1] if losses else None, "seconds": seconds}
+        done = {
+            "steps": training.state.global_step,
+            "loss": losses[-1] if losses else None,
+            "seconds": seconds,
+        }
         return {"trained": {self.stage.name: done}}
 
     def _training(self, run: Path, folder: Path, follow: Follow) -> Training:

@@ -93,7 +93,9 @@ def _join_in(config: DictConfig, caller: Caller) -> None:
     require_safe(build_graph(config)).invoke({"run": ""}, context=caller)
 
 
-def _run(graph: Graph, start: Any, caller: Caller, thread: RunnableConfig) -> tuple[dict[str, Any], list[Any]]:
+def _run(
+    graph: Graph, start: Any, caller: Caller, thread: RunnableConfig
+) -> tuple[dict[str, Any], list[Any]]:
     """Return the state, and what a person is asked, if the run stopped for that."""
     state: dict[str, Any] = {}
     asked: list[Any] = []
@@ -128,7 +130,9 @@ def _as_it_began(config: DictConfig) -> DictConfig:
     """
     place = _folder(config) / str(config.resume) / "config.yaml"
     if not place.is_file():
-        raise UsageError(f"There is no run {config.resume!r} in {place.parents[1]}. {_known(place.parents[1])}")
+        raise UsageError(
+            f"There is no run {config.resume!r} in {place.parents[1]}. {_known(place.parents[1])}"
+        )
     kept = yaml.safe_load(place.read_text("utf-8"))
     for override in HydraConfig.get().overrides.task:
         key = override.partition("=")[0].lstrip("+~")

@@ -27,7 +27,9 @@ def print_plan(state: Mapping[str, Any], config: DictConfig) -> None:
     console.print(_table_of(plan))
     for stage, prepared in state["prepared"].items():
         if prepared["left_out"]:
-            told = ", ".join(f"{count} {printable(why)}" for why, count in sorted(prepared["left_out"].items()))
+            told = ", ".join(
+                f"{count} {printable(why)}" for why, count in sorted(prepared["left_out"].items())
+            )
             console.print(f"Left out of {stage}: {told}")
     console.print(
         f"Estimated from {config.graph.plan.steps} steps of each stage. Held-back losses and scoring come on "
@@ -57,7 +59,9 @@ def print_report(state: Mapping[str, Any], config: DictConfig, *, done_before: b
     for reason in state["verdict"]["reasons"]:
         console.print(f"refused: {printable(reason)}")
     if registered := state["registered"]:
-        console.print(f"Registered as {registered['name']}@{registered['version']}, the {registered['alias']}.")
+        console.print(
+            f"Registered as {registered['name']}@{registered['version']}, the {registered['alias']}."
+        )
     else:
         console.print("Not registered: what is in service stays.")
     console.print(f"Model, log and plots: {_place(state, config)}")

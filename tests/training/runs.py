@@ -24,7 +24,9 @@ def rows(count: int = ROWS, *, shuffled: bool = False) -> list[Row]:
     """Return rows that say who pays which notice; shuffled, they say it of another."""
     made = []
     for number in range(count):
-        payer = ("the controller", "the user", "the assistant")[(number + (number // 3 if shuffled else 0)) % 3]
+        payer = ("the controller", "the user", "the assistant")[
+            (number + (number // 3 if shuffled else 0)) % 3
+        ]
         row: Row = {
             "id": "",
             "source": "planted",

@@ -62,7 +62,9 @@ LEFT: dict[str, str] = {
 """When to kill: as soon as this file is there."""
 
 
-def test_a_run_that_is_killed_at_every_step_ends_as_one_that_was_not(unbroken: Unbroken, tmp_path: Path) -> None:
+def test_a_run_that_is_killed_at_every_step_ends_as_one_that_was_not(
+    unbroken: Unbroken, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     killed = 0
     arguments = ["train", *unbroken.settings, "run=r", "confirm=true"]
