@@ -142,6 +142,7 @@ def test_the_report_holds_no_text_of_a_row(tmp_path: Path) -> None:
     select(rows, tmp_path)
     told = (tmp_path / "report.json").read_text("utf-8")
     assert "hunter2" not in told
+    assert (tmp_path / "rows").stat().st_mode & 0o777 == 0o700
     assert json.loads(told)["left_out"] == {REPEATED: 1}
 
 

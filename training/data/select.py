@@ -72,7 +72,7 @@ class Selector:
             return done
         counts, connected = Counts(), Connected()
         draft = folder / "rows" / "all.jsonl.draft"
-        draft.parent.mkdir(parents=True, exist_ok=True)
+        draft.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # not everybody may read the rows
         with draft.open("w", encoding="utf-8") as lines:
             for row in self._chosen(source, kind, counts):
                 connected.add(row["documents"] or [row["id"]])
