@@ -149,8 +149,8 @@ def service(name: str) -> Any:
 def settings(keys: Sequence[str]) -> dict[str, Any]:
     """Return groups of the config of the graph under construction, as plain data.
 
-    What one refers to in another group stays a reference, so that they can take the place of a config's groups
-    later: a run goes on with the settings that it began with, and with the services of then.
+    What one refers to in another group stays a reference, so that they can take the place of a config's
+    groups later: a run goes on with the settings that it began with, and with the services of then.
     """
     config = _MAKING.get().config
     plain: Any = OmegaConf.to_container(config)

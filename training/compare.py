@@ -13,7 +13,7 @@ from markgraph.training.state import TrainState
 @does(Effect.STORES)
 @dataclass(frozen=True)
 class Compare:
-    """Writes verdict.json: accepted, if better for certain in the metric, and not worse in what is guarded."""
+    """Writes verdict.json: accepted, if better for certain in the metric, and no worse in what is guarded."""
 
     runs: Runs
     seed: int

@@ -27,8 +27,8 @@ CHAMPION, CANDIDATE = "champion", "candidate"
 class Evaluate:
     """Writes scores/champion.json and scores/candidate.json: a value for each row, by metric.
 
-    Rows that were held back are as good or bad as those that were learned from. Judged ones, which `rows` names,
-    show a poisoned set of data for what it is.
+    Rows that were held back are as good or bad as those that were learned from. Judged ones, which `rows`
+    names, show a poisoned set of data for what it is.
     """
 
     stages: Stages
@@ -44,7 +44,9 @@ class Evaluate:
 
     def __post_init__(self) -> None:
         if self.rows is not None and not Path(self.rows).expanduser().is_file():
-            raise ConfigError(f"graph.evaluate.rows is {self.rows!r}. Allowed: a file of rows, as JSON lines.")
+            raise ConfigError(
+                f"graph.evaluate.rows is {self.rows!r}. Allowed: a file of rows, as JSON lines."
+            )
 
     def __call__(self, state: TrainState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return the means."""

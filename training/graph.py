@@ -1,8 +1,8 @@
 """The training graph: from rows to a registered model, with a plan, a person's word and a gate on the way.
 
-authorize; begin a run; prepare rows; plan, from a few steps; confirm, where it waits for a person; train, once
-or once for each stage of a pipeline; evaluate; compare with what is in service; register what is
-better; report.
+authorize; begin a run; prepare rows; plan, from a few steps; confirm, where it waits for a person; train,
+once, or once for each stage of a pipeline; evaluate; compare with what is in service; register what is
+better; report. With a checkpointer a run that was killed, or waits, can go on.
 """
 
 from collections.abc import Callable, Mapping
@@ -56,10 +56,7 @@ def build(
     audit: Audit | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
 ) -> TrainGraph:
-    """Return the compiled graph. With a checkpointer a run that was killed, or waits, can go on.
-
-    `settings` is the config of all that the training depends on; its `model` is what is trained.
-    """
+    """Return the compiled graph; `settings` is the config of all that the training depends on."""
     base = Base.of(settings["model"])
     name = name or name_of(base, stages)
     graph = StateGraph(TrainState, Caller, input_schema=TrainRequest, output_schema=TrainReport)
@@ -74,10 +71,9 @@ def build(
     wiring.add("confirm", Confirm())
     for stage in stages:
         wiring.add(stage.name, Train(stage, stages, base, runs, tracker, settings, seed))
-    scoring = {"registry": registry, "name": name, "tracker": tracker, "settings": settings}
-    wiring.add("evaluate", evaluate(stages=stages, base=base, runs=runs, **scoring))
+    wiring.add("evaluate", evaluate(stages, base, runs, registry, name, tracker, settings))
     wiring.add("compare", compare(runs=runs, seed=seed))
-    wiring.add("register", Register(stages, base, runs, registry, name))
+    wiring.add("register", Register(stages, base, runs, registry, name, settings))
     wiring.add("report", Report(stages, runs, tracker, settings), ends=True)
     connect(graph, [stage.name for stage in stages])
     return graph.compile(name="train", checkpointer=checkpointer)

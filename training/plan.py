@@ -39,7 +39,7 @@ class Plan:
     settings: Mapping[str, Any]
     seed: int
     steps: int = 2
-    """Steps of each stage that are tried; the first, which loads and warms up, does not count for the time."""
+    """Steps of each stage that are tried; the first, which warms up, does not count for the time."""
 
     def __post_init__(self) -> None:
         if self.steps < 2:

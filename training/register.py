@@ -1,5 +1,6 @@
 """Registers what passed the gate, with its card, if what is served is what was trained."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,15 +8,17 @@ from typing import Any
 from langgraph.runtime import Runtime
 
 from markgraph.models.cards import Card, Origin, lineage
+from markgraph.models.catalog import settings_of
 from markgraph.models.registry import Registry, pinned
 from markgraph.models.source import digest, resolve
 from markgraph.security.caller import Caller, caller_of
 from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Resource
 from markgraph.training.base import Base
-from markgraph.training.pipeline import Stages, candidate_of, stage_folder
+from markgraph.training.parity import check_parity
+from markgraph.training.pipeline import Stages, candidate_of, is_adapter, stage_folder
 from markgraph.training.rows import Row
-from markgraph.training.runs import Runs, read_rows
+from markgraph.training.runs import Runs, read_json, read_rows, write_json
 from markgraph.training.state import TrainState
 
 ALIAS = "challenger"
@@ -31,6 +34,7 @@ class Register:
     runs: Runs
     registry: Registry
     name: str
+    settings: Mapping[str, Any]
 
     def needs(self, state: TrainState) -> list[Need]:  # noqa: ARG002
         """Return the permission to register the model."""
@@ -46,6 +50,7 @@ class Register:
         rows = [row for stage in self.stages for row in _rows(run, stage.name, "train")]
         learned = lineage(rows, caller.tenant)
         _, model = candidate_of(self.stages, self.base, run)
+        parity = self._parity(run, model)
         card = Card(
             base=self._origin(),
             method="+".join(stage.method.name for stage in self.stages),
@@ -58,14 +63,33 @@ class Register:
             audience=learned.audience,
             scores=state["scores"],
             verdict=state["verdict"],
+            parity=parity,
         )
         version = self.registry.add(self.name, model, card)
         self.registry.alias(self.name, ALIAS, version)
         return {"registered": {"name": self.name, "version": version, "alias": ALIAS}}
 
+    def _parity(self, run: Path, model: Path) -> dict[str, Any] | None:
+        """Return how near what is served is to what was trained; None of a model that nobody chats with."""
+        held = _rows(run, self.stages[-1].name, "held")
+        if not speaks(model) or not any("messages" in row for row in held):
+            return None
+        mode = settings_of(self.settings["model"]).get("mode", "fast")
+        found = check_parity(self.base, model, held, mode=mode).as_json()
+        write_json(run / "parity.json", found)
+        return found
+
     def _origin(self) -> Origin:
         source = pinned(self.base.source)
         return Origin(name=self.base.name, source=source, sha256=digest(resolve(source, self.base.sha256)))
+
+
+def speaks(model: Path) -> bool:
+    """Tell whether a folder holds a language model, or an adapter of one."""
+    if is_adapter(model):
+        return bool(read_json(model / "adapter_config.json")["task_type"] == "CAUSAL_LM")
+    kinds = read_json(model / "config.json").get("architectures") or []
+    return any(kind.endswith("ForCausalLM") for kind in kinds)
 
 
 def _rows(run: Path, stage: str, part: str) -> list[Row]:

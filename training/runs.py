@@ -31,8 +31,8 @@ class Runs:
         """
         if not _NAME.fullmatch(run):
             raise UsageError(
-                f"A run can't be called {run!r}. Allowed: 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' and "
-                "'-', a letter or a digit first."
+                f"A run can't be called {run!r}. Allowed: 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' "
+                "and '-', a letter or a digit first."
             )
         return self.folder / run
 

@@ -138,8 +138,8 @@ def _as_it_began(config: DictConfig) -> DictConfig:
         key = override.partition("=")[0].lstrip("+~")
         if key.partition(".")[0].partition("@")[0] in (*kept, *STARTING):
             raise UsageError(
-                f"{override!r} can't be changed any more: run {config.resume!r} goes on with the settings that "
-                "it began with. Leave it out, or begin another run."
+                f"{override!r} can't be changed any more: run {config.resume!r} goes on with the settings "
+                "that it began with. Leave it out, or begin another run."
             )
     config = config.copy()
     OmegaConf.set_struct(config, False)

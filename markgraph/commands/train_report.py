@@ -32,7 +32,8 @@ def print_plan(state: Mapping[str, Any], config: DictConfig) -> None:
             )
             console.print(f"Left out of {stage}: {told}")
     console.print(
-        f"Estimated from {config.graph.plan.steps} steps of each stage. Held-back losses and scoring come on top."
+        f"Estimated from {config.graph.plan.steps} steps of each stage. Held-back losses and scoring come on "
+        "top."
     )
     console.print(f"Config, rows and what was left out: {_place(state, config)}")
     if not config.confirm:

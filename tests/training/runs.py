@@ -1,4 +1,4 @@
-"""A small training through the command line: a tiny model, rows about planted facts, in this process or another."""
+"""A small training by the command line: a tiny model and planted facts, in a process that can be killed."""
 
 import json
 import multiprocessing
@@ -98,7 +98,7 @@ class Process:
         return self._process.exitcode
 
     def send(self, number: int, when: Callable[[], bool]) -> int:
-        """Send a signal as soon as something holds, and return the exit code; without it if that comes first."""
+        """Send a signal as soon as something holds, and return the exit code."""
         for _ in _ticks():
             if when() or self._process.exitcode is not None:
                 break

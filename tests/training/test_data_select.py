@@ -142,6 +142,7 @@ def test_the_report_holds_no_text_of_a_row(tmp_path: Path) -> None:
     select(rows, tmp_path)
     told = (tmp_path / "report.json").read_text("utf-8")
     assert "hunter2" not in told
+    assert (tmp_path / "rows").stat().st_mode & 0o777 == 0o700
     assert json.loads(told)["left_out"] == {REPEATED: 1}
 
 
@@ -259,7 +260,7 @@ def test_renames_columns_and_finds_the_final_answer(tmp_path: Path) -> None:
     assert (task["reference"], task["documents"]) == (["4"], [f"{file}#1"])
     (chat,) = source.rows("chat", TINA, print)
     assert chat["completion"] == "Two and two.\n#### 4"
-    with pytest.raises(UsageError, match="which needs messages, chosen, rejected. Its fields: "):
+    with pytest.raises(UsageError, match=r"which needs messages, chosen, rejected. Its fields: "):
         list(source.rows("pair", TINA, lambda *_: None))
 
 

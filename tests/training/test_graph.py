@@ -17,7 +17,7 @@ from markgraph.security.caller import Caller
 from markgraph.training.begin import hash_of
 from markgraph.verification.wrapped import node_of
 from tests.engines.tiny import tiny_llama
-from tests.training.runs import NAME, losses, read, rows, settings, write_rows
+from tests.training.runs import losses, read, rows, settings, write_rows
 
 TRAINER = Caller("tom", ("trainer",))
 
@@ -52,7 +52,9 @@ def trained(graph: Graph, run: str = "r", caller: Caller = TRAINER) -> Mapping[s
     return graph.invoke(Command(resume=True), thread(run), context=caller)
 
 
-def test_the_plan_counts_what_the_training_then_does_and_trains_nothing(chosen: list[str], home: Path) -> None:
+def test_the_plan_counts_what_the_training_then_does_and_trains_nothing(
+    chosen: list[str], home: Path
+) -> None:
     graph = graph_of(chosen)
     asked = planned(graph)
     assert asked["question"] == "May this be trained?"
@@ -81,7 +83,9 @@ def test_what_is_registered_says_what_it_was_made_of(chosen: list[str], home: Pa
     report = trained(graph_of(chosen, "name=notices"))
     assert report["registered"] == {"name": "notices", "version": 1, "alias": "challenger"}
     card = Registry(home / "models").get("notices", "challenger").card
-    learned = {row["id"]: row["documents"] for row in read_rows(home / "training" / "r" / "rows" / "train.jsonl")}
+    learned = {
+        row["id"]: row["documents"] for row in read_rows(home / "training" / "r" / "rows" / "train.jsonl")
+    }
     assert set(card.rows) == set(learned)
     assert set(card.documents) == {name for names in learned.values() for name in names}
     assert (card.method, card.by, card.run) == ("sft", "tom", "r")

@@ -1,4 +1,4 @@
-"""Makes questions and answers out of a collection's passages: by templates, and with a model that writes them."""
+"""Makes questions and answers out of a collection's passages: by templates, and with a model that asks."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,11 +14,12 @@ from markgraph.retrieval.types import Chunk, Index
 from markgraph.security.caller import Caller, cache_scope_of
 from markgraph.security.permissions import may_read
 from markgraph.text import words
+from markgraph.training.data.cloze import clozes
 from markgraph.training.data.exercises import KINDS, Exercise, Exercises, Shown
 from markgraph.training.data.grounding import Grounding
 from markgraph.training.data.prompts import Prompts
 from markgraph.training.data.source import LeaveOut, refuse_kind
-from markgraph.training.data.templates import Draft, drafts, in_place, whole_sentences
+from markgraph.training.data.templates import Draft, drafts, whole_sentences
 from markgraph.training.rows import Kind, Row
 
 AMBIGUOUS, NO_QUESTION = "several passages answer the question", "what the model wrote is no question"
@@ -31,13 +32,15 @@ _ASK = (
 
 @dataclass(frozen=True)
 class Collection:
-    """Rows from an index. All passages that the caller may read are kept in memory, and nothing else is seen."""
+    """Rows from an index. Sees nothing but what the caller may read, and keeps that in memory."""
 
     index: Index
     embedder: Embeddings
     """What the validator measures with."""
     writer: BaseChatModel | None = None
     """Writes a question for a sentence of each passage; None: templates alone do."""
+    clozes: int = 0
+    """Clumsy questions for a span, such as a date or a name, of each passage, at most."""
     shown: Shown = field(default_factory=Shown)
     serving: Sequence[str] = ()
     """Overrides that the graph `qa` is served with."""
@@ -66,20 +69,20 @@ class Collection:
             yield from (chunk for chunk in page if may_read(caller, chunk.permissions))
 
     def _exercises(self, chunks: Sequence[Chunk], caller: Caller, leave_out: LeaveOut) -> Iterator[Exercise]:
-        found = [draft for chunk in chunks for draft in drafts(chunk)]
+        found = [draft for chunk in chunks for draft in (*drafts(chunk), *self._spans(chunk))]
         asked = Counter(draft.question for draft in found)
-        placed = [
-            draft._replace(question=in_place(draft)) if asked[draft.question] > 1 else draft
-            for draft in found
-        ]
-        asked = Counter(draft.question for draft in placed)
-        for draft in placed:
+        for draft in found:
             if asked[draft.question] > 1:
                 leave_out(self.index.name, AMBIGUOUS, draft.chunk.id)
             else:
                 yield _exercise(draft)
         if self.writer is not None:
             yield from self._written(self.writer, chunks, caller, leave_out)
+
+    def _spans(self, chunk: Chunk) -> Iterator[Draft]:
+        """Yield questions that a part of a sentence answers."""
+        for found in clozes(chunk.text, self.clozes, self.shown.draw("cloze", chunk.id)):
+            yield Draft(found.question, (found.answer, found.sentence), chunk)
 
     def _written(
         self, writer: BaseChatModel, chunks: Sequence[Chunk], caller: Caller, leave_out: LeaveOut
@@ -92,7 +95,7 @@ class Collection:
             with cache_scope(cache_scope_of(caller)):
                 reply = writer.invoke([HumanMessage(_ASK.format(sentence=sentence))])
             if question := question_in(reply.text, sentence):
-                yield _exercise(Draft(question, sentence, chunk))
+                yield _exercise(Draft(question, (sentence,), chunk))
             else:
                 leave_out(self.index.name, NO_QUESTION, chunk.id)
 
@@ -107,4 +110,4 @@ def question_in(text: str, sentence: str) -> str | None:
 
 def _exercise(draft: Draft) -> Exercise:
     id_ = f"{draft.chunk.id} {draft.question}"
-    return Exercise(id_, draft.question, (draft.sentence,), (draft.sentence,), draft.chunk)
+    return Exercise(id_, draft.question, draft.forms[:1], draft.forms, draft.chunk)

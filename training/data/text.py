@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from markgraph.errors import DocumentError
 from markgraph.ingestion.corpora import Corpus
+from markgraph.security.caller import Caller
 from markgraph.security.classification import CLASSIFICATIONS, level_of
 from markgraph.security.permissions import Permissions, check_readers
 from markgraph.training.data.source import LeaveOut, refuse_kind, row_of
 from markgraph.training.rows import Kind, Row
 
-UNREADABLE = "can't be read"
-EMPTY = "has no text"
+UNREADABLE = "can't be read, or holds no text"
 
 
 @dataclass(frozen=True)
@@ -28,22 +28,19 @@ class Text:
             check_readers(self.readers)
         level_of(self.classification)
 
-    def rows(self, kind: Kind, leave_out: LeaveOut) -> Iterator[Row]:
+    def rows(self, kind: Kind, caller: Caller, leave_out: LeaveOut) -> Iterator[Row]:
         """Yield the documents in the corpus's order.
 
         Raises:
             UsageError: something else than text is asked for, or there is no such corpus, or nothing in it.
         """
         refuse_kind(kind, ("text",), self.corpus.name)
-        permissions = Permissions("", tuple(self.readers or ()), level_of(self.classification))
+        permissions = Permissions(caller.tenant, tuple(self.readers or ()), level_of(self.classification))
         for item in self.corpus.items():
             try:
                 document = item.load()
             except DocumentError:
                 leave_out(self.corpus.name, UNREADABLE, item.source)
-                continue
-            if not document.text.strip():
-                leave_out(self.corpus.name, EMPTY, item.source)
                 continue
             text = f"{document.title}\n\n{document.text}"
             yield row_of("text", {"text": text}, self.corpus.name, [document.source], permissions)
