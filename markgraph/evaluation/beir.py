@@ -54,9 +54,8 @@ def load_dataset(path: Path) -> Dataset:
         UsageError: a file is missing or malformed; with its line, and what is expected there.
     """
     path = path.expanduser()
-    corpus_file = _find(path, "corpus.jsonl")
+    corpus_file, queries_file = _files(path)
     prefix = corpus_file.name.removesuffix("corpus.jsonl")
-    queries_file = _find(path, f"{prefix}queries.jsonl")
     qrels_file = _find(path, f"{prefix}qrels.tsv", "qrels/test.tsv")
     corpus = list(_texts(corpus_file))
     queries = {query.id: query for query in _texts(queries_file)}
@@ -71,6 +70,31 @@ def load_dataset(path: Path) -> Dataset:
         fingerprint=sha256(corpus_file.read_bytes()).hexdigest(),
         missing=len(judged - known),
     )
+
+
+def answers_of(path: Path) -> dict[str, tuple[str, ...]]:
+    """Return the answers that are right, by query, as the field `answers` of the queries lists them.
+
+    Raises:
+        UsageError: no query has any.
+    """
+    _, file = _files(path.expanduser())
+    right: dict[str, tuple[str, ...]] = {}
+    for number, row in read_rows(file):
+        answers = row.get("answers", [])
+        if not isinstance(answers, list) or not all(isinstance(each, str) for each in answers):
+            raise UsageError(f"{file}, line {number}: expected a list of texts as answers; got {answers!r}.")
+        if answers:
+            right[str(row.get("_id", row.get("id")))] = tuple(answers)
+    if not right:
+        raise UsageError(f'{file} has no answers. Expected "answers": ["...", ...] in its rows.')
+    return right
+
+
+def _files(folder: Path) -> tuple[Path, Path]:
+    """Return the files of documents and of queries; they share a prefix."""
+    corpus = _find(folder, "corpus.jsonl")
+    return corpus, _find(folder, f"{corpus.name.removesuffix('corpus.jsonl')}queries.jsonl")
 
 
 def _find(folder: Path, *names: str) -> Path:
@@ -90,7 +114,7 @@ def _find(folder: Path, *names: str) -> Path:
 def _texts(file: Path) -> Iterator[Text]:
     """Yield the rows of a JSONL file."""
     seen: set[str] = set()
-    for number, row in _rows(file):
+    for number, row in read_rows(file):
         id_, text = row.get("_id", row.get("id")), row.get("text", row.get("query"))
         if not isinstance(id_, str | int) or not isinstance(text, str):
             raise UsageError(
@@ -104,7 +128,8 @@ def _texts(file: Path) -> Iterator[Text]:
         raise UsageError(f"{file} is empty. {LAYOUT}")
 
 
-def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a JSONL file, each with the number of its line."""
     for number, line in _lines(file):
         try:
             row = json.loads(line)
