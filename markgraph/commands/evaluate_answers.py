@@ -12,8 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 from tqdm import tqdm
 
 from markgraph.audit.configs import composed
@@ -126,7 +126,7 @@ def _run(graph: Graph, request: dict[str, Any], caller: Caller, label: str) -> d
 def show(report: Mapping[str, Any], console: Console) -> None:
     """Print a column for each that was asked, and below it how the others stand to the first."""
     rows = report["rows"]
-    table = Table("", *(Text(row["subject"]) for row in rows), box=None)
+    table = Table("", *(escape(row["subject"]) for row in rows), box=None)
     for metric in METRICS:
         figures = ((row[metric], *row["intervals"][metric]) for row in rows)
         table.add_row(
