@@ -1,7 +1,7 @@
 """Composes conf/ and builds graphs by name: the one door in."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -141,6 +141,26 @@ def service(name: str) -> Any:
     if name == "audit" and made is not None:
         return made.of(composed(making.config, making.given))
     return made
+
+
+def settings(keys: Sequence[str]) -> dict[str, Any]:
+    """Return groups of the config of the graph under construction, as plain data.
+
+    What one refers to in another group stays a reference, so that they can take the place of a config's groups
+    later: a run goes on with the settings that it began with, and with the services of then.
+    """
+    config = _MAKING.get().config
+    plain: Any = OmegaConf.to_container(config)
+    groups = {str(key) for key, value in plain.items() if isinstance(value, dict)} | set(SERVICES)
+    return {key: _by_itself(config, key, groups) for key in keys}
+
+
+def _by_itself(config: DictConfig, key: str, groups: Set[str]) -> Any:
+    config = config.copy()
+    OmegaConf.set_struct(config, False)
+    for name in groups - {key}:
+        config[name] = f"\\${{{name}}}"
+    return OmegaConf.to_container(config[key], resolve=True)
 
 
 def make_service(config: DictConfig, name: str) -> Any:

@@ -63,6 +63,7 @@ VERBS = {
         ("retrievers",),
     ),
     "tune": Verb("Fit the weight of a hybrid index to judged questions.", "tune", "what"),
+    "train": Verb("Train a model on your documents or feedback: plan, confirm, gate.", "train", None),
     "keys": Verb("Make, rotate and shred the keys that seal what is kept on disk.", "keys", "action"),
     "bench": Verb("Measure MARK and its rivals in turns.", "bench", "suite", ("rival", "rows")),
 }

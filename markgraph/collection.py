@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from markgraph.errors import ConfigError
 
-RESERVED = ("audit", "conf", "notes", "sweeps")
+RESERVED = ("audit", "conf", "mlflow", "models", "notes", "sweeps", "tensorboard", "training")
 """Folders beside the collections that hold something else."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 

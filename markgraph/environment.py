@@ -36,10 +36,15 @@ def check_environment() -> None:
         raise ConfigError(f"MARKGRAPH_SEAL is {chosen!r}. Allowed: {', '.join(options)}.")
 
 
+def home() -> Path:
+    """Return the folder of everything that is kept, unless a config's `data_dir` says otherwise."""
+    usual = Path(os.environ.get("HOME", "."), ".local/share/markgraph")
+    return Path(os.environ.get("MARKGRAPH_HOME") or usual).expanduser().absolute()
+
+
 def own_configs(data_dir: str | None = None) -> Path:
     """Return where a person's own config files are, laid out like conf/: `experiment/NAME.yaml`."""
-    home = os.environ.get("MARKGRAPH_HOME") or Path(os.environ.get("HOME", "."), ".local/share/markgraph")
-    return Path(data_dir or home).expanduser().absolute() / "conf"
+    return (Path(data_dir).expanduser().absolute() if data_dir else home()) / "conf"
 
 
 def search_path(overrides: Sequence[str]) -> list[str]:

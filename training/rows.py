@@ -35,6 +35,10 @@ class Row(TypedDict):
     """Ids of the documents whose text is in it."""
     readers: list[str]
     """Who may read all of them: atoms as in the index (public, g:GROUP, u:SUBJECT, ...). Empty: nobody."""
+    classification: NotRequired[int]
+    """The highest level in `CLASSIFICATIONS` among them; none is the lowest."""
+    tenant: NotRequired[str]
+    """Whose they are; none: of whoever brings the row along."""
     messages: NotRequired[list[Message]]
     """The prompt; it ends with what a user says."""
     completion: NotRequired[str]

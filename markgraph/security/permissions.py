@@ -1,7 +1,7 @@
 """Who may read a document: its tenant, its readers, and its classification, all three at once."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markgraph.errors import ConfigError
@@ -32,6 +32,28 @@ def may_read(caller: Caller, permissions: Permissions) -> bool:
         and permissions.classification <= caller.clearance
         and not set(held).isdisjoint(permissions.readers)
     )
+
+
+def together(several: Iterable[Permissions]) -> Permissions:
+    """Return who may read all of these, as far as reader atoms can say it.
+
+    Two documents for two groups have no reader atom in common: then it is nobody, although a caller may be
+    in both.
+
+    Raises:
+        ValueError: there are none, or they are of different tenants.
+    """
+    each = list(several)
+    tenants = {permissions.tenant for permissions in each}
+    if len(tenants) != 1:
+        raise ValueError(f"Expected permissions of one tenant; got those of {sorted(tenants) or 'none'}.")
+    readers = {PUBLIC}
+    for permissions in each:
+        theirs = set(permissions.readers)
+        if PUBLIC in theirs:
+            continue
+        readers = theirs if PUBLIC in readers else readers & theirs
+    return Permissions(tenants.pop(), tuple(sorted(readers)), max(one.classification for one in each))
 
 
 def reading_rule(caller: Caller, permissions: Permissions) -> tuple[bool, str, str]:

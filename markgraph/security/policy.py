@@ -28,6 +28,9 @@ ACTIONS = (
     "tools:call",
     "models:use",
     "audit:read",
+    "documents:train",
+    "models:train",
+    "models:register",
     "keys:manage",
     "tokens:manage",
 )

@@ -1,0 +1,148 @@
+"""`markgraph train`: a plan, a word, and a model that is better than the one in service."""
+
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command
+from omegaconf import DictConfig, OmegaConf
+
+from markgraph.build import Graph, build_graph, make
+from markgraph.commands.checks import OUTPUTS, check_choice
+from markgraph.commands.train_progress import Progress
+from markgraph.commands.train_report import print_plan, print_report
+from markgraph.errors import UsageError
+from markgraph.ingestion.interrupt import heeding_ctrl_c
+from markgraph.retrieval.storage import storage_errors
+from markgraph.security.caller import Caller, thread_key
+from markgraph.verification.verify import require_safe
+
+NO_BETTER = 3
+STARTING = ("seed", "name", "run")
+"""Settings, beside the groups that it keeps, that a run has from its beginning."""
+
+
+def run(config: DictConfig) -> int:
+    """Plan, and train if that is confirmed; return 0, or 3 where the gate refused what was trained."""
+    check_choice(config, "output", OUTPUTS)
+    check_choice(config, "confirm", (None, True, False))
+    if config.resume is not None:
+        config = _as_it_began(config)
+    name = str(config.resume or config.run or _new_name())
+    caller: Caller = make(config, "auth").caller
+    graph = require_safe(build_graph(config))
+    thread: RunnableConfig = {"configurable": {"thread_id": thread_key(caller, f"train:{name}")}}
+    with storage_errors(Path(config.data_dir)), _alone(_folder(config) / f"{name}.lock"), heeding_ctrl_c():
+        try:
+            return _carried_out(graph, caller, thread, config, name)
+        except KeyboardInterrupt:
+            print(f"Go on with: markgraph train resume={name} confirm=true", file=sys.stderr)  # noqa: T201
+            raise
+
+
+def _carried_out(graph: Graph, caller: Caller, thread: RunnableConfig, config: DictConfig, name: str) -> int:
+    """Run the graph to its end, or to its plan."""
+    snapshot = graph.get_state(thread)
+    if config.resume is not None and not snapshot.values:
+        raise UsageError(f"There is no run {name!r} of yours. {_known(_folder(config))}")
+    state, asked = dict(snapshot.values), [each.value for each in snapshot.interrupts]
+    done = bool(snapshot.values) and not snapshot.tasks  # `next` leaves out tasks whose writes are stored
+    if not done and not asked:
+        state, asked = _run(graph, None if snapshot.values else {"run": name}, caller, thread)
+    if asked:
+        print_plan(state, config)
+        if not _is_confirmed(config):
+            return 0
+        state, _ = _run(graph, Command(resume=True), caller, thread)
+    print_report(state, config, done_before=done)
+    return NO_BETTER if state.get("verdict") and not state["verdict"]["accepted"] else 0
+
+
+def _run(graph: Graph, start: Any, caller: Caller, thread: RunnableConfig) -> tuple[dict[str, Any], list[Any]]:
+    """Return the state, and what a person is asked, if the run stopped for that."""
+    state: dict[str, Any] = {}
+    asked: list[Any] = []
+    stream: Iterator[Any] = graph.stream(
+        start, thread, context=caller, stream_mode=["custom", "updates", "values"], durability="sync"
+    )
+    with Progress() as progress:
+        for mode, part in stream:
+            if mode == "custom":
+                progress.show(part)
+            elif mode == "values":
+                state = part
+            elif "__interrupt__" in part:
+                asked = [each.value for each in part["__interrupt__"]]
+    return state, asked
+
+
+def _is_confirmed(config: DictConfig) -> bool:
+    """Tell whether to go on: as the config says, or a person at the terminal."""
+    if config.confirm is not None or config.output == "json" or sys.stdin is None or not sys.stdin.isatty():
+        return bool(config.confirm)
+    try:
+        return input("Train this? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+def _as_it_began(config: DictConfig) -> DictConfig:
+    """Return `config` with the settings that the run to go on with has begun with.
+
+    Who is asking, what they may do, and where that is taken down is as it is now.
+    """
+    place = _folder(config) / str(config.resume) / "config.yaml"
+    if not place.is_file():
+        raise UsageError(f"There is no run {config.resume!r} in {place.parents[1]}. {_known(place.parents[1])}")
+    kept = yaml.safe_load(place.read_text("utf-8"))
+    for override in HydraConfig.get().overrides.task:
+        key = override.partition("=")[0].lstrip("+~")
+        if key.partition(".")[0].partition("@")[0] in (*kept, *STARTING):
+            raise UsageError(
+                f"{override!r} can't be changed any more: run {config.resume!r} goes on with the settings that "
+                "it began with. Leave it out, or begin another run."
+            )
+    config = config.copy()
+    OmegaConf.set_struct(config, False)
+    for key, value in kept.items():
+        config[key] = value
+    return config
+
+
+def _folder(config: DictConfig) -> Path:
+    return Path(config.data_dir).expanduser() / "training"
+
+
+def _known(folder: Path) -> str:
+    names = sorted(place.parent.name for place in folder.glob("*/config.yaml"))
+    return f"Allowed: {', '.join(names[-10:])}." if names else "None was begun."
+
+
+def _new_name() -> str:
+    choices = HydraConfig.get().runtime.choices
+    what = choices["method"] if choices["pipeline"] == "none" else choices["pipeline"]
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{what}-{secrets.token_hex(2)}"
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Hold a run: only one process may go on with it. A kill opens the lock."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(f"Another process is at work on run {place.stem!r}. Wait for it.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        place.unlink(missing_ok=True)

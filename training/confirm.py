@@ -1,0 +1,24 @@
+"""Waits for a person's word before anything costly is done."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from langgraph.types import interrupt
+
+from markgraph.security.effects import Effect, does
+from markgraph.training.state import TrainState
+
+QUESTION = "May this be trained?"
+
+
+@does(Effect.APPROVES)
+@dataclass(frozen=True)
+class Confirm:
+    """Interrupts the run with its plan. Resume it with `Command(resume=True)`; anything else declines.
+
+    Code before an interrupt runs again on resume, so this node does nothing else.
+    """
+
+    def __call__(self, state: TrainState) -> dict[str, Any]:
+        """Return whether the plan may be carried out."""
+        return {"approved": interrupt({"question": QUESTION, "plan": state["plan"]}) is True}

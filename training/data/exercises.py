@@ -1,0 +1,201 @@
+"""Makes rows of questions whose answer is in a known passage, in the prompt that the graph `qa` answers from.
+
+The passage stands among others that look as if they had the answer. In some rows it is missing, and what is to
+be learned is to say so. Only passages with the same permissions are shown together, so that a row is closed to
+nobody who may read its answer.
+"""
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from markgraph.compression.tokens import estimate
+from markgraph.errors import ConfigError
+from markgraph.evaluation.answers import contains
+from markgraph.evaluation.beir import Text
+from markgraph.evaluation.distractors import Distractors
+from markgraph.retrieval.types import Chunk
+from markgraph.security.permissions import Permissions
+from markgraph.text import sentences, words
+from markgraph.training.data.grounding import Grounding
+from markgraph.training.data.prompts import Prompts
+from markgraph.training.data.source import LeaveOut, row_of
+from markgraph.training.rows import Kind, Row
+from markgraph.validation.refusals import REFUSAL
+
+KINDS: tuple[Kind, ...] = ("chat", "task", "pair", "search")
+UNSUPPORTED = "the validator finds no support for the answer"
+ANSWERABLE = "the passages that are left may answer it"
+ALONE = "there is no other passage to show"
+
+
+class Exercise(NamedTuple):
+    """A question, and the passage that answers it."""
+
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    """Each is right."""
+    forms: tuple[str, ...]
+    """What may be said, without a mark: the first that the validator supports is learned."""
+    chunk: Chunk
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a prompt shows beside the passage with the answer."""
+
+    passages: int = 3
+    """Passages of a prompt at most, all of them together."""
+    unanswerable: float = 0.2
+    """The part of the questions whose passage is left out."""
+    max_tokens: int = 600
+    """What the passages may take together, estimated: as much as the graph `qa` gives them."""
+    apart: float = 0.1
+    """The part of the documents that is never shown with the others, so that it can be held back."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.passages < 1:
+            raise ConfigError(f"shown.passages is {self.passages}. Allowed: 1 or more.")
+        for name in ("unanswerable", "apart"):
+            if not 0 <= (value := vars(self)[name]) < 1:
+                raise ConfigError(f"shown.{name} is {value}. Allowed: 0 up to, but not including, 1.")
+
+    def draw(self, what: str, id_: str) -> random.Random:
+        """Return a source of chance that is the same for this seed and id, whatever else there is."""
+        return random.Random(f"{self.seed} {what} {id_}")  # noqa: S311 -- no secret
+
+
+@dataclass(frozen=True)
+class Exercises:
+    """Makes the rows of one collection of passages."""
+
+    name: str
+    chunks: Sequence[Chunk]
+    """All that may be shown."""
+    prompts: Prompts
+    grounding: Grounding | None
+    """Checks every answer; None takes the first form of each."""
+    shown: Shown
+
+    def rows(self, exercises: Iterable[Exercise], kind: Kind, leave_out: LeaveOut) -> Iterator[Row]:
+        """Yield a row for each exercise that the validator agrees with."""
+        for exercise in exercises:
+            others = self._others(exercise)
+            said: str | None = exercise.forms[0]
+            if kind == "search":
+                yield self._search(exercise, others)
+                continue
+            if self.grounding:
+                said = self.grounding.first(exercise.question, exercise.forms, exercise.chunk)
+            if said is None:
+                leave_out(self.name, UNSUPPORTED, exercise.id)
+            elif not self._withheld(exercise):
+                yield self._answered(kind, exercise, said, others)
+            elif reason := self._objection(exercise, others):
+                leave_out(self.name, reason, exercise.id)
+            else:
+                yield self._refused(kind, exercise, others)
+
+    def _withheld(self, exercise: Exercise) -> bool:
+        return self.shown.draw("withheld", exercise.id).random() < self.shown.unanswerable
+
+    def _objection(self, exercise: Exercise, others: Sequence[Chunk]) -> str | None:
+        """Return why a question can't be one without an answer."""
+        if not others:
+            return ALONE
+        can = self.grounding is not None and self.grounding.can_answer(exercise.question, others)
+        return ANSWERABLE if can else None
+
+    def _answered(self, kind: Kind, exercise: Exercise, said: str, others: Sequence[Chunk]) -> Row:
+        shown = [exercise.chunk, *others]
+        self.shown.draw("order", exercise.id).shuffle(shown)
+        right = marked(said, shown.index(exercise.chunk) + 1)
+        wrong = [REFUSAL, *self._guesses(exercise, shown)]
+        return self._asked(kind, exercise, shown, list(exercise.answers), right, wrong)
+
+    def _refused(self, kind: Kind, exercise: Exercise, others: Sequence[Chunk]) -> Row:
+        return self._asked(kind, exercise, others, [], REFUSAL, list(self._guesses(exercise, others)))
+
+    def _asked(
+        self,
+        kind: Kind,
+        exercise: Exercise,
+        shown: Sequence[Chunk],
+        reference: list[str],
+        right: str,
+        wrong: Sequence[str],
+    ) -> Row:
+        columns = {
+            "messages": self.prompts(exercise.question, shown),
+            "reference": reference,
+            "completion": right,
+            "chosen": right,
+            "rejected": self.shown.draw("rejected", exercise.id).choice(wrong),
+        }
+        return row_of(kind, columns, self.name, [each.source for each in shown], exercise.chunk.permissions)
+
+    def _search(self, exercise: Exercise, others: Sequence[Chunk]) -> Row:
+        shown = [exercise.chunk, *others]
+        columns = {
+            "query": exercise.question,
+            "positive": exercise.chunk.text,
+            "negatives": [each.text for each in others],
+        }
+        return row_of("search", columns, self.name, [each.source for each in shown], exercise.chunk.permissions)
+
+    def _guesses(self, exercise: Exercise, shown: Sequence[Chunk]) -> Iterator[str]:
+        """Yield what a careless reader would say: of each wrong passage what is nearest to the question."""
+        for mark, chunk in enumerate(shown, 1):
+            if chunk is not exercise.chunk:
+                yield marked(nearest_sentence(exercise.question, chunk.text), mark)
+
+    def _others(self, exercise: Exercise) -> list[Chunk]:
+        """Return passages of other documents that look as if they answered the question, and don't."""
+        room = self.shown.max_tokens - estimate(exercise.chunk.text)
+        found: list[Chunk] = []
+        pool = self._pools[self._pool_of(exercise.chunk)]
+        for text in pool(exercise.question, ()):
+            chunk = self._by_id[text.id]
+            if len(found) == self.shown.passages - 1:
+                break
+            if chunk.source == exercise.chunk.source or contains(chunk.text, exercise.answers):
+                continue
+            if (length := estimate(chunk.text)) <= room:
+                found.append(chunk)
+                room -= length
+        return found
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, Chunk]:
+        return {chunk.id: chunk for chunk in self.chunks}
+
+    @cached_property
+    def _pools(self) -> Mapping[Any, Distractors]:
+        """Passages that may be shown together."""
+        pools: dict[Any, list[Text]] = {}
+        for chunk in self.chunks:
+            pools.setdefault(self._pool_of(chunk), []).append(Text(chunk.id, chunk.title, chunk.text))
+        return {key: Distractors(texts) for key, texts in pools.items()}
+
+    def _pool_of(self, chunk: Chunk) -> tuple[Permissions, bool]:
+        return chunk.permissions, self.shown.draw("apart", chunk.source).random() < self.shown.apart
+
+
+def marked(text: str, mark: int) -> str:
+    """Return an answer with the number of its passage behind it."""
+    return f"{text} [{mark}]"
+
+
+def nearest_sentence(question: str, text: str) -> str:
+    """Return the sentence of `text` that shares most words with `question`."""
+    return nearest(question, [text[start:end] for start, end in sentences(text)])
+
+
+def nearest(question: str, texts: Sequence[str]) -> str:
+    """Return the first of the texts that share most words with `question`."""
+    asked = set(words(question))
+    return max(texts, key=lambda each: len(asked.intersection(words(each))))

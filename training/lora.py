@@ -1,0 +1,37 @@
+"""LoRA (Hu et al. 2021): which matrices of which family get an adapter, and how large it is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markgraph.training.extra import peft
+
+_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_TARGETS: dict[str, tuple[str, ...] | str] = {
+    "llama": _LINEAR,
+    # PEFT refuses out_proj and conv1d of these: the fused kernels read their weights past the adapter.
+    "mamba": ("in_proj", "x_proj"),
+    "mamba2": ("in_proj",),
+}
+
+
+@dataclass(frozen=True)
+class Lora:
+    """The settings of an adapter: W + alpha/r · BA, where A is (r, k) and B is (n, r)."""
+
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    targets: Sequence[str] | None = None
+    """Modules that get one; None: all matrices of attention and MLP, or what PEFT allows of Mamba's."""
+
+    def config(self, family: str, task: str = "CAUSAL_LM") -> Any:
+        """Return PEFT's settings for a model of that family."""
+        targets = list(self.targets) if self.targets else _TARGETS.get(family, "all-linear")
+        return peft().LoraConfig(
+            r=self.r,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=targets if isinstance(targets, str) else list(targets),
+            task_type=task,
+        )

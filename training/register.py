@@ -1,0 +1,72 @@
+"""Registers what passed the gate, with its card, if what is served is what was trained."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langgraph.runtime import Runtime
+
+from markgraph.models.cards import Card, Origin, lineage
+from markgraph.models.registry import Registry, pinned
+from markgraph.models.source import digest, resolve
+from markgraph.security.caller import Caller, caller_of
+from markgraph.security.effects import Effect, does
+from markgraph.security.policy import Need, Resource
+from markgraph.training.base import Base
+from markgraph.training.pipeline import Stages, candidate_of, stage_folder
+from markgraph.training.rows import Row
+from markgraph.training.runs import Runs, read_rows
+from markgraph.training.state import TrainState
+
+ALIAS = "challenger"
+
+
+@does(Effect.SIDE_EFFECTS, Effect.STORES)
+@dataclass(frozen=True)
+class Register:
+    """Makes the candidate the challenger. A run is registered once, however often it is killed here."""
+
+    stages: Stages
+    base: Base
+    runs: Runs
+    registry: Registry
+    name: str
+
+    def needs(self, state: TrainState) -> list[Need]:  # noqa: ARG002
+        """Return the permission to register the model."""
+        return [Need("models:register", Resource("model", self.name))]
+
+    def __call__(self, state: TrainState, runtime: Runtime[Caller]) -> dict[str, Any]:
+        """Return what was registered.
+
+        Raises:
+            ParityError: the model would be served otherwise than it was trained.
+        """
+        run, caller = self.runs.of(state["run"]), caller_of(runtime)
+        rows = [row for stage in self.stages for row in _rows(run, stage.name, "train")]
+        learned = lineage(rows, caller.tenant)
+        _, model = candidate_of(self.stages, self.base, run)
+        card = Card(
+            base=self._origin(),
+            method="+".join(stage.method.name for stage in self.stages),
+            run=state["run"],
+            by=caller.subject,
+            tenant=caller.tenant,
+            config=state["plan"]["config_hash"],
+            rows=learned.rows,
+            documents=learned.documents,
+            audience=learned.audience,
+            scores=state["scores"],
+            verdict=state["verdict"],
+        )
+        version = self.registry.add(self.name, model, card)
+        self.registry.alias(self.name, ALIAS, version)
+        return {"registered": {"name": self.name, "version": version, "alias": ALIAS}}
+
+    def _origin(self) -> Origin:
+        source = pinned(self.base.source)
+        return Origin(name=self.base.name, source=source, sha256=digest(resolve(source, self.base.sha256)))
+
+
+def _rows(run: Path, stage: str, part: str) -> list[Row]:
+    return list(read_rows(stage_folder(run, stage) / "rows" / f"{part}.jsonl"))

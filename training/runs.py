@@ -1,0 +1,94 @@
+"""The folder of a run, and of each of its stages: every step finds there what those before it left."""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markgraph.errors import StorageError, UsageError
+from markgraph.training.rows import Row
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """All runs of this machine."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder).expanduser().absolute())
+
+    def of(self, run: str) -> Path:
+        """Return the folder of a run.
+
+        Raises:
+            UsageError: the name can't be a folder's.
+        """
+        if not _NAME.fullmatch(run):
+            raise UsageError(
+                f"A run can't be called {run!r}. Allowed: 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' and "
+                "'-', a letter or a digit first."
+            )
+        return self.folder / run
+
+
+def write_json(place: Path, value: Any) -> None:
+    """Write `value` to `place`, all of it or nothing.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    write_text(place, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
+
+
+def write_text(place: Path, text: str) -> None:
+    """Write `text` to `place`, all of it or nothing.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    draft = place.with_name(f"{place.name}.draft")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(place)
+    except OSError as error:
+        raise StorageError(f"Could not write {place}: {error}.") from error
+
+
+def read_json(place: Path) -> Any:
+    """Return what `write_json` wrote.
+
+    Raises:
+        StorageError: it is not there any more, or damaged.
+    """
+    try:
+        return json.loads(place.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(f"Could not read {place}: {error}. Begin another run.") from error
+
+
+def read_rows(place: Path) -> Sequence[Row]:
+    """Return the rows of a file, one JSON object a line.
+
+    Raises:
+        StorageError: it is not there any more, or damaged.
+    """
+    try:
+        with place.open(encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
+    except (OSError, ValueError) as error:
+        raise StorageError(f"Could not read the rows in {place}: {error}. Begin another run.") from error
+
+
+def means(scores: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Return the mean of each metric that has values."""
+    return {metric: sum(values) / len(values) for metric, values in scores.items() if len(values)}

@@ -1,0 +1,92 @@
+"""Trains a stage, from the last checkpoint if there is one."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from langgraph.runtime import Runtime
+from transformers import set_seed
+
+from markgraph.ingestion.interrupt import check_interrupted
+from markgraph.security.caller import Caller
+from markgraph.security.effects import Effect, does
+from markgraph.security.policy import Need, Resource
+from markgraph.training.base import Base
+from markgraph.training.follow import Follow
+from markgraph.training.pipeline import Stage, Stages, base_of, method_of, stage_folder
+from markgraph.training.plots import draw_log
+from markgraph.training.port import Job, Training
+from markgraph.training.runs import Runs, read_rows
+from markgraph.training.state import TrainState
+from markgraph.training.tracking import Tracker, about
+
+
+@does(Effect.SIDE_EFFECTS, Effect.STORES)
+@dataclass(frozen=True)
+class Train:
+    """Does what the plan says of one stage; `model/` in its folder is what was trained."""
+
+    stage: Stage
+    stages: Stages
+    base: Base
+    runs: Runs
+    tracker: Tracker | None
+    settings: Mapping[str, Any]
+    seed: int
+
+    def needs(self, state: TrainState) -> list[Need]:  # noqa: ARG002
+        """Return the permission to train models."""
+        return [Need("models:train", Resource("model"))]
+
+    def __call__(self, state: TrainState, runtime: Runtime[Caller]) -> dict[str, Any]:
+        """Return what became of the stage.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed; what was trained until then is in a checkpoint.
+        """
+        run = self.runs.of(state["run"])
+        folder = stage_folder(run, self.stage.name)
+        with about(self.tracker, state, self.settings) as tracking:
+            follow = Follow(self.stage.name, folder / "log.jsonl", runtime.stream_writer, tracking)
+            training, began = self._training(run, folder, follow), perf_counter()
+            training.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
+            seconds = perf_counter() - began
+            check_interrupted()
+            training.save_model(str(folder / "model"))
+            drawn = draw_log(folder / "log.jsonl", folder / "plots")
+            tracking.keep([folder / "log.jsonl", *drawn], self.stage.name)
+        losses = [each["loss"] for each in training.state.log_history if "loss" in each]
+        done = {"steps": training.state.global_step, "loss": losses[-1] if losses else None, "seconds": seconds}
+        return {"trained": {self.stage.name: done}}
+
+    def _training(self, run: Path, folder: Path, follow: Follow) -> Training:
+        rows = read_rows(folder / "rows" / "train.jsonl")
+        held = read_rows(folder / "rows" / "held.jsonl")
+        base = base_of(self.stage, self.stages, self.base, run)
+        # Adapters begin at random: whatever ran before in this process must make no difference.
+        set_seed(self.seed)
+        job = Job(base, rows, held, folder, self.seed, callbacks=[follow])
+        return method_of(self.stage, run).training(job)
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """Return the newest whole checkpoint, and remove what a kill left half written behind it."""
+    found = {int(each.name.rpartition("-")[2]): each for each in folder.glob("checkpoint-*")}
+    for _, each in sorted(found.items(), reverse=True):
+        if _is_whole(each):
+            return str(each)
+        shutil.rmtree(each)
+    return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Tell whether all of a checkpoint was written: trainers write their state last."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True

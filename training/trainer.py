@@ -1,0 +1,71 @@
+"""TRL's trainers, without what they tell others, and saving what MARK serves."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import PrinterCallback
+
+from markgraph.errors import UsageError
+from markgraph.models.weights import bars_for_people, load_tokenizer
+from markgraph.training.base import Base
+from markgraph.training.extra import peft
+from markgraph.training.port import Job
+from markgraph.training.settings import Settings
+
+
+class Local:
+    """What a trainer leaves out here: telemetry, cards for a hub, and settings as pickle beside the model."""
+
+    base: Base
+    model: Any
+    args: Any
+    accelerator: Any
+
+    def _send_telemetry(self) -> None:
+        """Tell nobody."""
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Write none: the registry does, and it knows the data."""
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write what was trained into `output_dir`, on the first of several processes."""
+        with bars_for_people():
+            if _internal_call:
+                super().save_model(output_dir, _internal_call=True)  # type: ignore[misc]
+            elif self.args.should_save:
+                folder = Path(output_dir or self.args.output_dir)
+                save(self.accelerator.unwrap_model(self.model), self.base, folder)
+
+
+def trainer(kind: type, job: Job, *parts: type, **settings: Any) -> Any:
+    """Return a trainer of TRL's for a job; methods of `parts` come before its own."""
+    ours = type(kind.__name__, (*parts, Local, kind), {"base": job.base})
+    # A tokenizer of its own: TRL gives it a padding token.
+    made = ours(processing_class=load_tokenizer(job.base.folder), callbacks=list(job.callbacks), **settings)
+    made.remove_callback(PrinterCallback)
+    return made
+
+
+def start(settings: Settings, base: Base) -> Any:
+    """Return the model that a training begins with, on the processor, or quantised on a GPU."""
+    if settings.quantization is None:
+        return base.causal()
+    return base.causal("bfloat16", settings.quantization)
+
+
+def save(model: Any, base: Base, folder: Path) -> None:
+    """Write an adapter as PEFT saves it, or a whole model with the tokenizer of its base.
+
+    Raises:
+        UsageError: the model is quantised, and no adapter.
+    """
+    if isinstance(model, peft().PeftModel):
+        # Where the base lies on this machine is nobody's business, and of no use elsewhere.
+        model.peft_config["default"].base_model_name_or_path = base.source
+        model.save_pretrained(folder, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # a form with nothing filled in
+        return
+    if getattr(model, "is_quantized", False):
+        raise UsageError(f"{base.name} is quantised. Allowed: an adapter over it. Choose method.lora.")
+    model.save_pretrained(folder)
+    base.tokenizer.save_pretrained(folder)
