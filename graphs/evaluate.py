@@ -17,7 +17,7 @@ from markgraph.evaluation.log import AnswerLog
 from markgraph.evaluation.questions import Questions
 from markgraph.evaluation.state import EvaluateReport, EvaluateRequest, EvaluateState
 from markgraph.graphs.qa import QAGraph
-from markgraph.graphs.wiring import Wiring
+from markgraph.graphs.wiring import Node, Wiring
 from markgraph.nodes.answer_questions import AnswerQuestions
 from markgraph.nodes.ask_graph import AskGraph
 from markgraph.nodes.authorize import Authorize
@@ -55,7 +55,7 @@ def build(
     Raises:
         ConfigError: `over` is neither.
     """
-    ways = {
+    ways: dict[str, Node] = {
         "passages": AnswerQuestions(questions, generate(model=model), at_once),
         "graph": AskGraph(questions, asked, at_once),
     }

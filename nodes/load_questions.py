@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from markgraph.evaluation.answers import require_scorers
 from markgraph.evaluation.log import AnswerLog
 from markgraph.evaluation.questions import Questions
 from markgraph.evaluation.state import EvaluateState
@@ -27,7 +28,9 @@ class LoadQuestions:
 
         Raises:
             UsageError: the data set is missing or malformed.
+            MissingExtraError: a score can't be computed.
         """
+        require_scorers()
         asked = list(self.questions.by_id)
         done = set(self.log.begin(resume=state.get("resume", False)))
         left = [id_ for id_ in asked if id_ not in done]

@@ -1,35 +1,29 @@
 """`markgraph evaluate suite=answers`: how good the answers are, of a model or of a whole graph."""
 
 import json
-import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from tqdm import tqdm
 
 from markgraph.audit.configs import composed
-from markgraph.build import Graph, build_graph, compose, make, make_service
+from markgraph.build import Graph, build_graph, make, make_service
 from markgraph.commands.checks import check_choice
+from markgraph.commands.evaluated import folder_named, print_differences, subjects, table_of
 from markgraph.commands.guarded import journal_of
 from markgraph.commands.judged import judged
-from markgraph.errors import ConfigError
 from markgraph.evaluation.questions import Questions
-from markgraph.evaluation.report import keep_settings, verdict_of
-from markgraph.evaluation.scoring import METRICS
+from markgraph.evaluation.report import keep_settings
 from markgraph.security.caller import Caller
 from markgraph.security.policy import Need, Resource
 
 OVER = ("passages", "graph")
-FURTHER = {"p50 ms": "p50_ms", "p95 ms": "p95_ms", "tokens/s": "tokens_per_s", "tokens read": "input_tokens"}
+FURTHER = ("p50_ms", "p95_ms", "tokens_per_s", "input_tokens")
 """Rows of the table that are no scores."""
 
 
@@ -37,7 +31,7 @@ def run(config: DictConfig) -> int:
     """Ask, score, print what came of it, and return 0."""
     check_choice(config, "over", OVER)
     done: dict[str, Any] = {}
-    for label, each in _subjects(config):
+    for label, each in subjects(config):
         done = _evaluate(each, label)
     if config.output == "json":
         print(json.dumps(done["report"], ensure_ascii=False))  # noqa: T201
@@ -45,21 +39,6 @@ def run(config: DictConfig) -> int:
         show(done["report"], Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
         print(f"Report: {Path(done['folder']).expanduser() / 'report.html'}")  # noqa: T201
     return 0
-
-
-def _subjects(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
-    """Yield what is asked, with what the report calls it: each of `configs`, or else the config itself."""
-    running = HydraConfig.get() if HydraConfig.initialized() else None
-    if config.configs is None:
-        swept = running is not None and running.mode == RunMode.MULTIRUN
-        usual = running.job.override_dirname if running and swept else config.model.model
-        yield str(config.label or usual), config
-        return
-    if not config.configs:
-        raise ConfigError("Config 'configs' is empty. Allowed: overrides, configs=['model=a','model=b'].")
-    given = [each for each in running.overrides.task if not each.startswith("configs=")] if running else []
-    for words in config.configs:
-        yield str(words), compose("evaluate", [*given, *shlex.split(str(words))])
 
 
 def _evaluate(config: DictConfig, label: str) -> dict[str, Any]:
@@ -101,18 +80,16 @@ def _asked(config: DictConfig) -> DictConfig:
 
 def _folder(config: DictConfig, questions: Questions) -> Path:
     """Return where everybody is kept who was asked these questions in this way."""
-    told = f"{questions.fingerprint} {config.over}"
-    name = config.run or f"answers-{questions.name}-{config.over}-{sha256(told.encode()).hexdigest()[:10]}"
-    if Path(str(name)).name != str(name):
-        raise ConfigError(f"Config 'run' has value {name!r}. Allowed: the name of a folder, without a path.")
-    return Path(config.data_dir) / "evaluations" / str(name)
+    told = sha256(f"{questions.fingerprint} {config.over}".encode()).hexdigest()[:10]
+    return folder_named(config, f"answers-{questions.name}-{config.over}-{told}")
 
 
 def _run(graph: Graph, request: dict[str, Any], caller: Caller, label: str) -> dict[str, Any]:
     """Run the graph with a progress bar on stderr."""
     done: dict[str, Any] = {}
     with tqdm(desc=label[:40], unit="question", disable=None, file=sys.stderr) as bar:
-        for mode, part in graph.stream(request, context=caller, stream_mode=["updates", "values"]):
+        stream: Iterator[Any] = graph.stream(request, context=caller, stream_mode=["updates", "values"])
+        for mode, part in stream:
             if mode == "values":
                 done = part
             elif "load" in part:
@@ -125,25 +102,9 @@ def _run(graph: Graph, request: dict[str, Any], caller: Caller, label: str) -> d
 
 def show(report: Mapping[str, Any], console: Console) -> None:
     """Print a column for each that was asked, and below it how the others stand to the first."""
-    rows = report["rows"]
-    table = Table("", *(escape(row["subject"]) for row in rows), box=None)
-    for metric in METRICS:
-        figures = ((row[metric], *row["intervals"][metric]) for row in rows)
-        table.add_row(
-            metric.replace("_", " "), *(f"{mean:.3f} [{low:.3f}, {high:.3f}]" for mean, low, high in figures)
-        )
-    for name, key in FURTHER.items():
-        table.add_row(name, *(str(row[key]) for row in rows))
-    console.print(table)
+    console.print(table_of(report, FURTHER))
     console.print(
         f"{report['questions']} questions; in brackets where 95 % of the means of resampled questions lie.",
         markup=False,
     )
-    for each in report["differences"]:
-        for metric in ("f1", "groundedness", "refusal"):
-            found = each["metrics"][metric]
-            console.print(
-                f"{each['subject']} - {each['to']}: {metric} {found['mean']:+.4f} "
-                f"[{found['low']:+.4f}, {found['high']:+.4f}], {verdict_of(found)}.",
-                markup=False,
-            )
+    print_differences(report, ("f1", "groundedness", "refusal"), console)

@@ -88,6 +88,16 @@ def citation_recall(answer: str, gold: Collection[int]) -> float:
     return len(set(gold).intersection(marks_of(answer))) / len(set(gold))
 
 
+def require_scorers() -> None:
+    """Refuse to begin where a score can't be computed.
+
+    Raises:
+        MissingExtraError: what computes ROUGE or BLEU is not installed.
+    """
+    _rouge()
+    _sacrebleu()
+
+
 def _best(answer: str, references: Sequence[str], score: Callable[[str, str], float]) -> float:
     """Return the best score with a reference; a refusal is right only where there is none."""
     if not references or is_refusal(answer):

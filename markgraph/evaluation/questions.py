@@ -140,7 +140,7 @@ def _from_file(file: Path) -> Iterator[Question]:
                 f"{file}, line {number}: expected a question and a list of answers; got {', '.join(row)}."
             )
         passages = tuple(_passages(row.get("passages") or [], f"{file}, line {number}"))
-        right = tuple(answers)
+        right = tuple(answers or ())
         gold = row.get("gold") or [
             at for at, each in enumerate(passages, 1) if right and contains(each.text, right)
         ]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from markgraph.evaluation.log import Record, Subject
-from markgraph.evaluation.scoring import METRICS
 from markgraph.retrieval.storage import storage_errors
 
 EXAMPLES = 30
@@ -26,15 +25,18 @@ WORDS = {
     "citation_recall": "passages with the answer that are cited",
     "groundedness": "claims that the passages support",
     "latency": "seconds with a minus before them",
+    "minus_bits_per_byte": "what foretelling a text costs, with a minus before it",
+    "pair_accuracy": "pairs of which the better answer is likelier",
 }
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A mean, with its interval."""
+    """A mean, with its interval; lengths are shares of the longest bar there may be."""
 
     label: str
     value: float
+    length: float
     low: float
     high: float
     colour: str
@@ -77,9 +79,10 @@ def html_of(
         (files("markgraph.evaluation") / "report.html.jinja").read_text("utf-8")
     )
     return page.render(
+        title=f"{report['suite']}: {report['dataset']}" if "dataset" in report else report["suite"],
         report=report,
         settings=settings,
-        plots={metric: bars_of(report["rows"], metric) for metric in METRICS},
+        plots={metric: bars_of(report["rows"], metric) for metric in report["metrics"]},
         words=WORDS,
         examples=examples_of(logs),
         verdict=verdict_of,
@@ -87,11 +90,14 @@ def html_of(
 
 
 def bars_of(rows: Sequence[Mapping[str, Any]], metric: str) -> list[Bar]:
-    """Return a bar for each subject."""
-    return [
-        Bar(row["subject"], row[metric], *row["intervals"][metric], COLOURS[at % len(COLOURS)])
-        for at, row in enumerate(rows)
-    ]
+    """Return a bar for each subject, all to one scale: as long as the longest, where that is more than 1."""
+    scale = max([1.0, *(abs(bound) for row in rows for bound in row["intervals"][metric])])
+    bars = []
+    for at, row in enumerate(rows):
+        mean, (low, high) = row[metric], row["intervals"][metric]
+        length, first, last = (abs(each) / scale for each in (mean, low, high))
+        bars.append(Bar(row["subject"], mean, length, first, last, COLOURS[at % len(COLOURS)]))
+    return bars
 
 
 def examples_of(logs: Sequence[tuple[Subject, Sequence[Record]]]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ Logs = Sequence[tuple[Subject, Sequence[Record]]]
 
 
 def report_of(logs: Logs, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is written to report.json: settings, a row for each subject, differences to the first."""
+    """Return what goes into report.json: settings, a row for each subject, differences to the first."""
     asked = [(subject, records) for subject, records in logs if records]
     rows = [row_of(subject, records) for subject, records in asked]
     against = asked[0][1] if asked else []
@@ -23,32 +23,40 @@ def report_of(logs: Logs, settings: Mapping[str, Any]) -> dict[str, Any]:
         {"subject": subject["label"], "to": asked[0][0]["label"], **_differences(against, records)}
         for subject, records in asked[1:]
     ]
-    return {**settings, "rows": rows, "differences": differences}
+    return {**settings, "metrics": METRICS, "rows": rows, "differences": differences}
 
 
 def row_of(subject: Subject, records: Sequence[Record]) -> dict[str, Any]:
     """Return the figures of one subject."""
-    row: dict[str, Any] = {"subject": subject["label"], "key": subject["key"], "questions": len(records)}
-    intervals = {}
-    for metric in METRICS:
-        interval = interval_of([record["scores"][metric] for record in records])
-        row[metric] = round(interval.mean, 4)
-        intervals[metric] = [round(interval.low, 4), round(interval.high, 4)]
+    row = {"subject": subject["label"], "key": subject["key"], "questions": len(records)}
+    scores = {metric: [record["scores"][metric] for record in records] for metric in METRICS}
     times = sorted(1000 * record["seconds"] for record in records)
     written = sum(record["output_tokens"] for record in records)
-    return row | {
-        "p50_ms": round(percentile(times, 50)),
-        "p95_ms": round(percentile(times, 95)),
-        "tokens_per_s": round(1000 * written / max(sum(times), 1e-6), 1),
-        "input_tokens": sum(record["input_tokens"] for record in records),
-        "output_tokens": written,
-        "answerable": _part(record for record in records if record["answerable"]),
-        "unanswerable": _part(record for record in records if not record["answerable"]),
-        "routes": {
-            route: _part(record for record in records if record["route"] == route)
-            for route in sorted({record["route"] for record in records} - {""})
-        },
-        "intervals": intervals,
+    return (
+        row
+        | means_of(scores)
+        | {
+            "p50_ms": round(percentile(times, 50)),
+            "p95_ms": round(percentile(times, 95)),
+            "tokens_per_s": round(1000 * written / max(sum(times), 1e-6), 1),
+            "input_tokens": sum(record["input_tokens"] for record in records),
+            "output_tokens": written,
+            "answerable": _part(record for record in records if record["answerable"]),
+            "unanswerable": _part(record for record in records if not record["answerable"]),
+            "routes": {
+                route: _part(record for record in records if record["route"] == route)
+                for route in sorted({record["route"] for record in records} - {""})
+            },
+        }
+    )
+
+
+def means_of(scores: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Return the mean of each metric, and where it lies."""
+    found = {metric: interval_of(values) for metric, values in scores.items() if values}
+    return {
+        **{metric: round(each.mean, 4) for metric, each in found.items()},
+        "intervals": {metric: [round(each.low, 4), round(each.high, 4)] for metric, each in found.items()},
     }
 
 
@@ -80,12 +88,19 @@ def _differences(first: Sequence[Record], other: Sequence[Record]) -> dict[str, 
     shared = [record for record in other if record["id"] in known]
     if not shared:
         return {"questions": 0, "metrics": {}}
-    before, after = scores_of(known[record["id"]] for record in shared), scores_of(shared)
-    found = {metric: asdict(difference(before[metric], after[metric])) for metric in after}
+    found = differences_of(scores_of(known[record["id"]] for record in shared), scores_of(shared))
+    return {"questions": len(shared), **found}
+
+
+def differences_of(
+    before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[float]]
+) -> dict[str, Any]:
+    """Return how one stands to another in the metrics that both have for as many questions."""
+    shared = [metric for metric in before if len(before[metric]) == len(after.get(metric, ()))]
+    found = {metric: asdict(difference(before[metric], after[metric])) for metric in shared}
     return {
-        "questions": len(shared),
         "metrics": {
             metric: {key: round(value, 4) for key, value in figures.items()}
             for metric, figures in found.items()
-        },
+        }
     }
