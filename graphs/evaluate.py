@@ -16,6 +16,7 @@ from markgraph.errors import ConfigError
 from markgraph.evaluation.log import AnswerLog
 from markgraph.evaluation.questions import Questions
 from markgraph.evaluation.state import EvaluateReport, EvaluateRequest, EvaluateState
+from markgraph.evaluation.summary import NO_GATE, Gate
 from markgraph.graphs.qa import QAGraph
 from markgraph.graphs.wiring import Node, Wiring
 from markgraph.nodes.answer_questions import AnswerQuestions
@@ -43,6 +44,7 @@ def build(
     asked: QAGraph,
     over: Literal["passages", "graph"] = "passages",
     at_once: int = 1,
+    gate: Gate = NO_GATE,
     authorize: Callable[..., Authorize] = Authorize,
     generate: Callable[..., Generate] = Generate,
     policy: Policy,
@@ -67,7 +69,7 @@ def build(
     wiring.add("load", LoadQuestions(questions, log))
     wiring.add("answer", ways[over])
     wiring.add("score", ScoreAnswers(questions, log, embedder))
-    wiring.add("report", ReportAnswers(questions, log, over), ends=True)
+    wiring.add("report", ReportAnswers(questions, log, over, gate), ends=True)
     connect(graph)
     return graph.compile(name="evaluate").with_config(recursion_limit=STEPS)
 

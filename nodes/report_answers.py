@@ -7,7 +7,7 @@ from markgraph.evaluation.log import AnswerLog, logs_of
 from markgraph.evaluation.questions import Questions
 from markgraph.evaluation.report import write_report
 from markgraph.evaluation.state import EvaluateState
-from markgraph.evaluation.summary import report_of
+from markgraph.evaluation.summary import NO_GATE, Gate, report_of
 from markgraph.security.effects import Effect, does
 
 
@@ -19,6 +19,7 @@ class ReportAnswers:
     questions: Questions
     log: AnswerLog
     over: str
+    gate: Gate = NO_GATE
 
     def __call__(self, state: EvaluateState) -> dict[str, Any]:
         """Return the report, and the folder that it is in."""
@@ -30,6 +31,6 @@ class ReportAnswers:
             "questions": state["total"],
             "seed": self.questions.seed,
         }
-        report = report_of(logs, asked)
+        report = report_of(logs, asked, self.gate)
         write_report(self.log.folder, report, logs)
         return {"report": report, "folder": str(self.log.folder)}

@@ -22,13 +22,14 @@ from markgraph.evaluation.report import keep_settings
 from markgraph.security.caller import Caller
 from markgraph.security.policy import Need, Resource
 
+NOT_ACCEPTED = 3
 OVER = ("passages", "graph")
 FURTHER = ("p50_ms", "p95_ms", "tokens_per_s", "input_tokens")
 """Rows of the table that are no scores."""
 
 
 def run(config: DictConfig) -> int:
-    """Ask, score, print what came of it, and return 0."""
+    """Ask, score, print what came of it; return 0, or `NOT_ACCEPTED` where the last one fails the gate."""
     check_choice(config, "over", OVER)
     done: dict[str, Any] = {}
     for label, each in subjects(config):
@@ -38,7 +39,8 @@ def run(config: DictConfig) -> int:
     else:
         show(done["report"], Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
         print(f"Report: {Path(done['folder']).expanduser() / 'report.html'}")  # noqa: T201
-    return 0
+    own = (each for each in done["report"]["differences"] if each["key"] == done["key"])
+    return 0 if all(each.get("accepted", True) for each in own) else NOT_ACCEPTED
 
 
 def _evaluate(config: DictConfig, label: str) -> dict[str, Any]:
@@ -65,7 +67,8 @@ def _evaluate(config: DictConfig, label: str) -> dict[str, Any]:
     with open_dict(config):
         config.graph.log.update({"folder": str(folder), "label": label, "key": about.hash, "texts": texts})
     keep_settings(folder, about.hash, about.text)
-    return _run(build_graph(config, **services), {"resume": config.resume}, caller, label)
+    done = _run(build_graph(config, **services), {"resume": config.resume}, caller, label)
+    return {**done, "key": about.hash}
 
 
 def _asked(config: DictConfig) -> DictConfig:
@@ -108,3 +111,6 @@ def show(report: Mapping[str, Any], console: Console) -> None:
         markup=False,
     )
     print_differences(report, ("f1", "groundedness", "refusal"), console)
+    for each in (found for found in report["differences"] if "accepted" in found):
+        told = "accepted" if each["accepted"] else f"not accepted: {'; '.join(each['reasons'])}"
+        console.print(f"{each['subject']}: {told}.", markup=False)

@@ -16,6 +16,7 @@ from markgraph.build import make
 from markgraph.commands.evaluated import folder_named, print_differences, subjects, table_of
 from markgraph.commands.guarded import journal_of
 from markgraph.errors import UsageError
+from markgraph.evaluation.log import write_whole
 from markgraph.evaluation.models import (
     foretell,
     pairs_in,
@@ -30,6 +31,7 @@ from markgraph.evaluation.summary import differences_of, means_of
 from markgraph.models.catalog import weights_of
 from markgraph.models.gate import evaluation
 from markgraph.models.merge import weights_with
+from markgraph.retrieval.storage import storage_errors
 from markgraph.security.caller import Caller
 from markgraph.security.policy import Need, Resource
 
@@ -64,10 +66,14 @@ def _evaluate(config: DictConfig, label: str) -> dict[str, Any]:
     file = folder / "models" / f"{key[:16]}.json"
     if not (config.resume and file.exists()):
         measured = _measure(settings, text, pairs[: config.limit], label)
-        began = datetime.now(UTC).isoformat(timespec="seconds")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"label": label, "key": key, "began": began, **measured}), "utf-8")
+        began = json.loads(file.read_text("utf-8"))["began"] if file.exists() else _now()
+        with storage_errors(file):
+            write_whole(file, json.dumps({"label": label, "key": key, "began": began, **measured}))
     return _report(folder)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 def _text(file: str | None) -> str:

@@ -65,15 +65,14 @@ class AnswerLog:
         """Return the ids of the questions that were answered before; without `resume` forget them."""
         if resume and self.file.exists():
             return [record["id"] for record in read_log(self.file)[1]]
-        subject = Subject(
-            label=self.label,
-            key=self.key,
-            began=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
+        subject = Subject(label=self.label, key=self.key, began=self._began())
         with storage_errors(self.file):
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            self.file.write_text(json.dumps(subject, ensure_ascii=False), "utf-8")
+            write_whole(self.file, json.dumps(subject, ensure_ascii=False))
         return []
+
+    def _began(self) -> str:
+        """Return when this subject was asked first: the order of a report stays as it is."""
+        return read_log(self.file)[0]["began"] if self.file.exists() else datetime.now(UTC).isoformat()
 
     def add(self, records: Iterable[Record]) -> None:
         """Append what was answered."""
@@ -81,6 +80,14 @@ class AnswerLog:
             for record in records:
                 kept = record if self.texts else record | WITHOUT_TEXTS
                 lines.write("\n" + json.dumps(kept, ensure_ascii=False))
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file that is there whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.part")
+    draft.write_text(text, "utf-8")
+    draft.replace(file)
 
 
 def read_log(file: Path) -> tuple[Subject, list[Record]]:

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from markgraph.evaluation.log import Record, Subject
+from markgraph.evaluation.log import Record, Subject, write_whole
 from markgraph.retrieval.storage import storage_errors
 
 EXAMPLES = 30
@@ -52,14 +52,14 @@ def write_report(
     """
     folder = Path(folder).expanduser()
     with storage_errors(folder):
-        _write(folder / "report.json", json.dumps(report, ensure_ascii=False, indent=1))
-        _write(folder / "report.html", html_of(report, logs, settings_in(folder)))
+        write_whole(folder / "report.json", json.dumps(report, ensure_ascii=False, indent=1))
+        write_whole(folder / "report.html", html_of(report, logs, settings_in(folder)))
 
 
 def keep_settings(folder: Path, key: str, text: str) -> None:
     """Write down what somebody who is asked was composed from."""
     with storage_errors(folder):
-        _write(Path(folder).expanduser() / CONFIGS / f"{key}.json", text)
+        write_whole(Path(folder).expanduser() / CONFIGS / f"{key}.json", text)
 
 
 def settings_in(folder: Path) -> dict[str, str]:
@@ -121,10 +121,3 @@ def verdict_of(figures: Mapping[str, float]) -> str:
     if figures["low"] > 0:
         return "better"
     return "worse" if figures["high"] < 0 else "no difference that these questions show"
-
-
-def _write(file: Path, text: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.part")
-    draft.write_text(text, "utf-8")
-    draft.replace(file)

@@ -1,26 +1,66 @@
 """Sums up who answered how well: a row for each, and how each stands to the first."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
-from markgraph.evaluation.comparison import difference
+from markgraph.config_errors import nearest
+from markgraph.errors import ConfigError
+from markgraph.evaluation.comparison import compare, difference
 from markgraph.evaluation.intervals import interval_of
 from markgraph.evaluation.log import Record, Subject
 from markgraph.evaluation.retrieval import percentile
 from markgraph.evaluation.scoring import METRICS
 
+GATED = (*METRICS, "latency")
+"""What a gate may ask for."""
 Logs = Sequence[tuple[Subject, Sequence[Record]]]
 
 
-def report_of(logs: Logs, settings: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Gate:
+    """What the others have to be better in than the first, and must not be worse in."""
+
+    metric: str | None = None
+    """None: nobody is judged."""
+    guards: Mapping[str, float] = field(default_factory=lambda: {"groundedness": 0.05, "refusal": 0.05})
+    """Metric to how much it may fall; `latency` is in seconds."""
+
+    def __post_init__(self) -> None:
+        for name in (*([self.metric] if self.metric else ()), *self.guards):
+            if name not in GATED:
+                raise ConfigError(f"The gate asks for {name!r}, which is no metric.{nearest(name, GATED)}")
+
+    def verdict(self, first: Sequence[Record], other: Sequence[Record]) -> dict[str, Any]:
+        """Return whether `other` is accepted, and why not; nothing if nobody is judged.
+
+        Both must have been asked the same questions; see `compare`.
+        """
+        if self.metric is None:
+            return {}
+        known = {record["id"]: record for record in other}
+        same = [known[record["id"]] for record in first if record["id"] in known]
+        verdict = compare(scores_of(first), scores_of(same), self.metric, self.guards)
+        return {"accepted": verdict.accepted, "reasons": list(verdict.reasons)}
+
+
+NO_GATE = Gate()
+
+
+def report_of(logs: Logs, settings: Mapping[str, Any], gate: Gate = NO_GATE) -> dict[str, Any]:
     """Return what goes into report.json: settings, a row for each subject, differences to the first."""
     asked = [(subject, records) for subject, records in logs if records]
     rows = [row_of(subject, records) for subject, records in asked]
     against = asked[0][1] if asked else []
     differences = [
-        {"subject": subject["label"], "to": asked[0][0]["label"], **_differences(against, records)}
+        {
+            "subject": subject["label"],
+            "key": subject["key"],
+            "to": asked[0][0]["label"],
+            **_differences(against, records),
+            **gate.verdict(against, records),
+        }
         for subject, records in asked[1:]
     ]
     return {**settings, "metrics": METRICS, "rows": rows, "differences": differences}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from markgraph.evaluation.questions import Questions
 from markgraph.evaluation.scoring import METRICS
 from tests.commands.conftest import Ran
 from tests.evaluation.conftest import write_lines
@@ -184,3 +185,57 @@ def test_secrets_of_a_config_are_not_in_the_report(evaluate: Command, home: Path
     kept = [file.read_text("utf-8") for file in home.glob("evaluations/**/*") if file.is_file()]
     assert any("(withheld)" in text for text in kept)
     assert not any("hunter2" in text for text in kept)
+
+
+@pytest.fixture
+def towns(tmp_path: Path) -> Path:
+    """Return forty questions, each with the sentence that answers it."""
+    rows = [
+        {
+            "question": f"When was bridge {n} built?",
+            "answers": [str(1800 + n)],
+            "passages": [f"In {1800 + n}."],
+        }
+        for n in range(40)
+    ]
+    write_lines(tmp_path / "towns.jsonl", rows)
+    return tmp_path / "towns.jsonl"
+
+
+def test_a_gate_lets_through_what_is_better_and_nothing_else(
+    markgraph: Command, towns: Path, home: Path
+) -> None:
+    words = [
+        "evaluate",
+        "suite=answers",
+        f"dataset={towns}",
+        NO_WEIGHTS,
+        "model=fake",
+        "run=gate",
+        "metric=f1",
+    ]
+    bad, good = 'model.responses=["In 1700 [1]."]', "model.responses=[%s]"
+    right = good % ",".join(f"'In {1800 + n} [1].'" for n in (0, *order_of(towns)))
+    first = markgraph(*words, "label=first", bad)
+    assert first.code == 0, "nobody to be compared with"
+    worse = markgraph(*words, "label=worse", 'model.responses=["No idea."]')
+    assert worse.code == 3
+    assert "worse: not accepted: f1: not better" in worse.out
+    better = markgraph(*words, "label=better", right)
+    assert better.code == 0, better.out
+    assert "better: accepted." in better.out
+    assert markgraph(*words, "label=first", bad).code == 0, "asked anew, it is still the first"
+    page = (home / "evaluations" / "gate" / "report.html").read_text("utf-8")
+    assert "Not accepted: f1" in page
+    assert "Accepted." in page
+
+
+def order_of(file: Path) -> list[int]:
+    """Return the numbers of the bridges in the order in which they are asked about."""
+    return [int(id_) - 1 for id_ in Questions(str(file)).by_id]
+
+
+def test_a_gate_knows_its_metrics(markgraph: Command, towns: Path) -> None:
+    done = markgraph("evaluate", "suite=answers", f"dataset={towns}", NO_WEIGHTS, "model=fake", "metric=f2")
+    assert (done.code, done.out) == (2, "")
+    assert "'f2', which is no metric" in done.err
