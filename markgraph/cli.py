@@ -57,7 +57,7 @@ VERBS = {
     "audit": Verb("Verify, list or export the log of who did what.", "audit_log", "action"),
     "replay": Verb("Run a question of the audit log again, and compare.", "replay", "record"),
     "evaluate": Verb(
-        "Measure rankings on judged data: nDCG, recall, MRR, and time.",
+        "Measure rankings, answers or models, side by side and with intervals.",
         "evaluate",
         "suite",
         ("retrievers",),

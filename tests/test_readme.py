@@ -41,13 +41,14 @@ DOCUMENTS = {
     "decisions.jsonl": '{"_id": "1", "heading": "Costs", "body": "The supplier bears the costs."}\n',
     "laws/one.xml": "<law><heading>Scope</heading><p>This law applies to suppliers.</p></law>",
     "judged/corpus.jsonl": '{"_id": "d1", "text": "Invoices are due."}\n{"_id": "d2", "text": "Cats"}\n',
-    "judged/queries.jsonl": '{"_id": "q1", "text": "due invoice"}\n{"_id": "q2", "text": "sleeping cats"}\n',
+    "judged/queries.jsonl": '{"_id": "q1", "text": "due invoice", "answers": ["invoices"]}\n'
+    '{"_id": "q2", "text": "sleeping cats", "answers": ["cats"]}\n',
     "judged/qrels.tsv": "query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t1\n",
 }
 HASH = ["embedder=hash", "embedder.dimensions=64"]
 NO_WEIGHTS = ["model=fake", *HASH]
 STAND_INS = {"ask": NO_WEIGHTS, "graph": NO_WEIGHTS, "serve": NO_WEIGHTS}
-STAND_INS |= {"ingest": HASH, "search": HASH, "evaluate": HASH, "tune": HASH}
+STAND_INS |= {"ingest": HASH, "search": HASH, "evaluate": NO_WEIGHTS, "tune": HASH}
 STAND_INS |= {"train": ["model=local", "model.engine.source=file:tiny", "tracker=none", "method.epochs=1"]}
 STAND_INS |= {"keys": HASH, "feedback": HASH}
 STAND_INS |= {"doctor": ["threads=1"], "models": [], "token": [], "policy": [], "audit": [], "replay": []}

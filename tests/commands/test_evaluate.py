@@ -94,7 +94,7 @@ def test_measures_the_reranker_where_there_is_one(markgraph: Command, dataset: P
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["suite=answer"], "'suite' has value 'answer'. Allowed: retrieval"),
+        (["suite=answer"], "'suite' has value 'answer'. Allowed: retrieval, answers, models"),
         (["dataset=null"], "Say what to measure on: dataset=FOLDER"),
         (["dataset=/nowhere"], "No such folder: dataset=/nowhere. Expected corpus.jsonl"),
         (["retrievers=wrods"], "Allowed: dense, hybrid, words. Did you mean 'words'?"),

@@ -36,10 +36,14 @@ NODES: Does = {
     "evaluate": ["store"],
     "compare": ["store"],
     "register": ["act", "store"],
-    "report": [],
+    "conclude": [],
+    "load": ["private", "store"],
+    "answer": ["private", "untrusted", "generate"],
+    "score": ["validate", "store"],
+    "report": ["private", "store"],
 }
 """What the nodes do, told a second time: a wrong label in the code is a failure here."""
-LEAST = {"qa": 130, "agent": 100, "ingest": 40, "train": 100}
+LEAST = {"qa": 130, "agent": 100, "ingest": 40, "evaluate": 20, "train": 100}
 """Mutants that there must be, so that a test of none does not pass."""
 SHIPPED = {
     "qa": ("ask", "graph=qa", "rerank=full"),
@@ -53,6 +57,8 @@ SHIPPED = {
     "agent": ("ask", "graph=agent"),
     "ingest": ("ingest", "graph=ingest", "corpus=folder", "path=."),
     "train": ("train", "graph=train", "tracker=none", "checkpoint=none"),
+    "evaluate": ("evaluate", "graph=evaluate"),
+    "evaluate over a graph": ("evaluate", "graph=evaluate", "over=graph"),
 }
 
 
