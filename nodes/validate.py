@@ -9,6 +9,7 @@ from markgraph.security.effects import Effect, does
 from markgraph.state import CheckedClaim, QAState, Support
 from markgraph.validation.claims import Claim, check_answer
 from markgraph.validation.evidence import ANSWERABLE, Evidence, rank_evidence
+from markgraph.validation.refusals import is_refusal
 
 KEPT_EVIDENCE = 8
 """How many sentences later nodes may choose from."""
@@ -34,7 +35,9 @@ class Validate:
             for evidence in rank_evidence(state["standalone"], texts, embed)
             if evidence.score >= self.answerable
         ]
-        claims = [_plain(claim) for claim in check_answer(state["draft"], texts, embed)]
+        # A refusal claims nothing: the passages are asked once more, and quoted if they answer after all.
+        draft = "" if is_refusal(state["draft"]) else state["draft"]
+        claims = [_plain(claim) for claim in check_answer(draft, texts, embed)]
         unsupported = [claim["text"] for claim in claims if not claim["supported"]]
         return {
             "claims": claims,

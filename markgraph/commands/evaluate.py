@@ -8,7 +8,11 @@ from omegaconf import DictConfig
 from markgraph.bench.plot import check_plot
 from markgraph.commands.checks import OUTPUTS, check_choice, check_number, check_writable
 
-SUITES = {"retrieval": "markgraph.commands.evaluate_retrieval"}
+SUITES = {
+    "retrieval": "markgraph.commands.evaluate_retrieval",
+    "answers": "markgraph.commands.evaluate_answers",
+    "models": "markgraph.commands.evaluate_models",
+}
 """The module of each suite: its `run(config)` measures, prints, and returns the exit code."""
 
 

@@ -1,6 +1,7 @@
 """Gets a judged data set ready to be searched: read, cut, and in an index of its own."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -15,6 +16,7 @@ from markgraph.errors import UsageError
 from markgraph.evaluation.beir import Dataset, Text, load_dataset
 from markgraph.evaluation.collection import chunks_of, collection_name, fill
 from markgraph.ingestion.lock import alone
+from markgraph.retrieval.dense import Embedder
 from markgraph.retrieval.search import Refine
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller
@@ -30,6 +32,7 @@ class Judged:
     dataset: Dataset
     index: Index
     refine: Refine | None
+    embedder: Embedder
     caller: Caller
     folder: Path
     """Where its collection is."""
@@ -42,7 +45,7 @@ class Judged:
         return min(ceil(k * max(self.density, 1.0)), MOST_CHUNKS)
 
 
-def judged(config: DictConfig, verb: str) -> Judged:
+def judged(config: DictConfig, verb: str, read: Callable[[Path], Dataset] = load_dataset) -> Judged:
     """Return the data set that `config.dataset` names; it is indexed at the first use and kept.
 
     Its collection is of the caller's tenant, so that needs the permission to write documents, too.
@@ -50,6 +53,7 @@ def judged(config: DictConfig, verb: str) -> Judged:
     Args:
         config: of the verb.
         verb: what the audit log calls it.
+        read: returns the data set in a folder.
     """
     if config.dataset is None:
         raise UsageError("Say what to measure on: dataset=FOLDER with corpus.jsonl, queries.jsonl, qrels.tsv")
@@ -57,7 +61,7 @@ def judged(config: DictConfig, verb: str) -> Judged:
     journal = journal_of(config, verb, caller)
     for need in (Need("documents:read", Resource("dataset", str(config.dataset))), writing()):
         journal.require(need)
-    dataset = load_dataset(Path(config.dataset))
+    dataset = read(Path(config.dataset))
     if dataset.missing:
         print(f"{dataset.missing} judged documents are not in the corpus.", file=sys.stderr)  # noqa: T201
     embedder = make_service(config, "embedder")
@@ -71,7 +75,7 @@ def judged(config: DictConfig, verb: str) -> Judged:
         fill(index, chunks, caller, bar.update)
     density = len(chunks) / len(dataset.corpus)
     queries = dataset.queries[: config.limit]
-    return Judged(dataset, index, refine or None, caller, folder, density, queries)
+    return Judged(dataset, index, refine or None, embedder, caller, folder, density, queries)
 
 
 def asking(total: int) -> Any:

@@ -4,13 +4,14 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from markgraph.engines.native.engine import NativeEngine
 from markgraph.engines.port import Sampling, Token, cache_scope, current_scope
 from markgraph.engines.transformers import TransformersEngine
 from markgraph.errors import UnknownArchitectureError
+from markgraph.models.registry import pinned
 
 
 @dataclass
@@ -23,12 +24,29 @@ class FallbackEngine:
     source: str
     """Reference to a GGUF file or a safetensors folder, as `markgraph.models.source.resolve` takes it."""
     sha256: str | None = None
+    adapter: str | None = None
+    """Reference to a PEFT adapter that is merged into the weights."""
     native: Callable[..., NativeEngine] = NativeEngine
-    """Makes the native engine, but for the two settings above."""
+    """Makes the native engine, but for the settings above."""
     otherwise: Callable[..., TransformersEngine] = TransformersEngine
     """Makes the other one."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _chosen: NativeEngine | TransformersEngine | None = field(default=None, init=False, repr=False)
+    _bare: "FallbackEngine | None" = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.source, self.adapter = pinned(self.source), self.adapter and pinned(self.adapter)
+        if self.adapter:
+            self._bare = replace(self, adapter=None, _lock=threading.Lock())
+
+    def references(self, adapter: str | None) -> tuple[str, ...]:
+        """Return what answers with `adapter` come from."""
+        made = self.native(**self._weights)  # loads nothing
+        return made.references(adapter)
+
+    def bare(self) -> "FallbackEngine | None":
+        """Return the same engine without the adapter that is merged into it; None if there is none."""
+        return self._bare
 
     @property
     def tokenizer(self) -> Any:
@@ -54,6 +72,8 @@ class FallbackEngine:
             if isinstance(self._chosen, NativeEngine):
                 self._chosen.close()
             self._chosen = None
+        if self._bare:
+            self._bare.close()
 
     def _stream(self, prompt: list[int], sampling: Sampling, scope: str) -> Generator[Token, None, None]:
         with cache_scope(scope):
@@ -73,13 +93,17 @@ class FallbackEngine:
             async for token in tokens:
                 yield token
 
+    @property
+    def _weights(self) -> dict[str, Any]:
+        return {"source": self.source, "sha256": self.sha256, "adapter": self.adapter}
+
     def _ready(self) -> NativeEngine | TransformersEngine:
         with self._lock:
             if self._chosen is None:
-                native = self.native(source=self.source, sha256=self.sha256)
+                native = self.native(**self._weights)
                 try:
                     native.context_tokens  # noqa: B018 -- loads it
                     self._chosen = native
                 except UnknownArchitectureError:
-                    self._chosen = self.otherwise(source=self.source, sha256=self.sha256)
+                    self._chosen = self.otherwise(**self._weights)
             return self._chosen

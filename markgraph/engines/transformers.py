@@ -1,12 +1,12 @@
 """Any causal language model that transformers can load: the fallback, and the reference for the others.
 
-Does NOT include: batching, adapters, state that outlives an answer.
+Does NOT include: batching, adapters by name, state that outlives an answer.
 """
 
 import inspect
 import threading
 from collections.abc import AsyncGenerator, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,10 +14,15 @@ from markgraph.engines.port import Sampling, Token
 from markgraph.engines.requests import answer_room, refuse
 from markgraph.engines.sampler import Sampler, end_tokens
 from markgraph.engines.threaded import StepThread
-from markgraph.models.source import resolve
+from markgraph.models.merge import weights_with
+from markgraph.models.registry import pinned
 
 UNBOUNDED = 1 << 20
 """The window of a recurrent model, which has none: long enough for any prompt, short enough to be a bound."""
+
+
+def _thread() -> StepThread:
+    return StepThread("transformers")
 
 
 @dataclass
@@ -30,6 +35,8 @@ class TransformersEngine:
     source: str
     """Reference to a GGUF file or a safetensors folder, as `markgraph.models.source.resolve` takes it."""
     sha256: str | None = None
+    adapter: str | None = None
+    """Reference to a PEFT adapter that is merged into the weights."""
     dtype: str = "auto"
     """`auto`, `float32` or `bfloat16`."""
     device_map: str | None = None
@@ -40,7 +47,23 @@ class TransformersEngine:
     """`nf4` or `fp8`, on GPUs that have it."""
     _load: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _step: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-    _thread: StepThread = field(default_factory=lambda: StepThread("transformers"), repr=False, compare=False)
+    _thread: StepThread = field(default_factory=_thread, repr=False, compare=False)
+
+    _bare: "TransformersEngine | None" = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.source, self.adapter = pinned(self.source), self.adapter and pinned(self.adapter)
+        if self.adapter:
+            own = {"_load": threading.Lock(), "_step": threading.Lock(), "_thread": _thread()}
+            self._bare = replace(self, adapter=None, **own)
+
+    def references(self, adapter: str | None) -> tuple[str, ...]:  # noqa: ARG002 -- it has none by name
+        """Return what answers come from."""
+        return tuple(each for each in (self.source, self.adapter) if each)
+
+    def bare(self) -> "TransformersEngine | None":
+        """Return the same engine without the adapter that is merged into it; None if there is none."""
+        return self._bare
 
     @property
     def tokenizer(self) -> Any:
@@ -87,7 +110,7 @@ class TransformersEngine:
         from markgraph.models.weights import load_causal
 
         placement = Placement(self.device_map, self.tp_plan, self.quantization)
-        return load_causal(resolve(self.source, self.sha256), self.dtype, placement)
+        return load_causal(weights_with(self.source, self.sha256, self.adapter), self.dtype, placement)
 
 
 def _forward(model: Any, ids: Any, past: Any) -> tuple[Any, Any]:

@@ -73,16 +73,19 @@ def citation_precision(answer: str, gold: Collection[int]) -> float:
     """Return the share of the passages it cites that hold the answer.
 
     Args:
-        gold: the passages that do, from 1; none where there is no answer: then nothing is to be cited.
+        gold: the passages that do, from 1; none where there is no answer.
     """
+    if not gold:
+        return float(is_refusal(answer))
     cited = set(marks_of(answer))
-    return len(cited.intersection(gold)) / len(cited) if cited else float(not gold)
+    return len(cited.intersection(gold)) / len(cited) if cited else 0.0
 
 
 def citation_recall(answer: str, gold: Collection[int]) -> float:
     """Return the share of the passages that hold the answer which it cites."""
-    cited = set(marks_of(answer))
-    return len(cited.intersection(gold)) / len(set(gold)) if gold else float(not cited)
+    if not gold:
+        return float(is_refusal(answer))
+    return len(set(gold).intersection(marks_of(answer))) / len(set(gold))
 
 
 def _best(answer: str, references: Sequence[str], score: Callable[[str, str], float]) -> float:

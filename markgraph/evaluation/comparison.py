@@ -78,11 +78,11 @@ def compare(
         if problem := _problem(name, champion, candidate, min_rows):
             reasons += [problem] if name == metric or name in guards else []
             continue
-        difference = differences[name] = _difference(champion[name], candidate[name], seed, confidence)
-        if name == metric and not difference.low > 0:
-            reasons.append(_not_better(name, difference))
-        if name in guards and not difference.low >= -guards[name]:
-            reasons.append(_fallen(name, difference, guards[name]))
+        found = differences[name] = difference(champion[name], candidate[name], seed, confidence)
+        if name == metric and not found.low > 0:
+            reasons.append(_not_better(name, found))
+        if name in guards and not found.low >= -guards[name]:
+            reasons.append(_fallen(name, found, guards[name]))
     rows = min(len(champion.get(metric, ())), len(candidate.get(metric, ())))
     return Verdict(not reasons, tuple(reasons), metric, rows, confidence, differences)
 
@@ -102,9 +102,10 @@ def _problem(name: str, champion: Scores, candidate: Scores, min_rows: int) -> s
     return ""
 
 
-def _difference(
-    champion: Sequence[float], candidate: Sequence[float], seed: int, confidence: float
+def difference(
+    champion: Sequence[float], candidate: Sequence[float], seed: int = SEED, confidence: float = CONFIDENCE
 ) -> Difference:
+    """Return where the mean difference of two scores lies, question by question: the paired bootstrap."""
     before, after = np.asarray(champion, dtype=float), np.asarray(candidate, dtype=float)  # (n,) each
     found: Interval = interval_of((after - before).tolist(), seed=seed, confidence=confidence)
     return Difference(float(before.mean()), float(after.mean()), found.mean, found.low, found.high)

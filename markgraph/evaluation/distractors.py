@@ -29,6 +29,8 @@ class Distractors:
     def _ranking(self) -> Any:
         import bm25s
 
+        import markgraph.retrieval.frequencies  # noqa: F401 -- without it bm25s logs all that it does
+
         ranking = bm25s.BM25(method="lucene")
         ranking.index([words(f"{each.title} {each.text}") for each in self.corpus], show_progress=False)
         return ranking

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from markgraph.errors import ConfigError
-from markgraph.models.source import cache_folder
+from markgraph.models.source import cache_folder, resolve
 from markgraph.models.tiers import tiers
 
 
@@ -48,7 +48,7 @@ def settings_of(model: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the settings of the engine that a model's config names: MARK's own, where there are two."""
     engine: Mapping[str, Any] = model.get("engine", {})
     managed: Mapping[str, Any] = engine.get("engine", engine)
-    weights = {key: managed[key] for key in ("source", "sha256") if key in managed}
+    weights = {key: managed[key] for key in ("source", "sha256", "adapter") if key in managed}
     own = {**managed["native"], **weights} if "native" in managed else managed
     return {key: value for key, value in own.items() if key != "_partial_"}
 
@@ -72,6 +72,8 @@ def fetched(reference: str) -> Path | None:
     if scheme == "file":
         path = Path(place).expanduser()
         return path if path.exists() else None
+    if scheme in ("registered", "package"):  # never fetched
+        return resolve(reference)
     for shelf in (cache_folder() / "weights" / scheme).glob("*.json"):
         noted = json.loads(shelf.read_text("utf-8") or "{}")
         if reference in noted:

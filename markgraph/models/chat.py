@@ -27,6 +27,7 @@ from markgraph.models.answer import Answer
 from markgraph.models.call_options import FORM, call_options
 from markgraph.models.chat_template import encode, format_of
 from markgraph.models.constrain import constrainer
+from markgraph.models.learned import Learned, for_caller, label
 from markgraph.models.structured import Schema, StructuredOutput, pydantic_class, titled, with_raw
 
 SETTINGS = ("max_tokens", "temperature", "top_p", "top_k", "seed", "logprobs", "top_logprobs", "adapter")
@@ -139,7 +140,8 @@ class LocalChatModel(BaseChatModel):
 
     def get_num_tokens(self, text: str) -> int:
         """Return how many tokens of this model `text` takes."""
-        return len(self.engine.tokenizer(text, add_special_tokens=False).input_ids)
+        engine, _ = for_caller(self.engine, self.adapter)  # what others may not use needn't be loaded
+        return len(engine.tokenizer(text, add_special_tokens=False).input_ids)
 
     def batch(
         self,
@@ -183,8 +185,8 @@ class LocalChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        prompt, sampling, answer = self._asked(messages, stop, kwargs)
-        tokens = cast("Generator[Token]", self.engine.stream(prompt, sampling))
+        engine, prompt, sampling, answer = self._asked(messages, stop, kwargs)
+        tokens = cast("Generator[Token]", engine.stream(prompt, sampling))
         with closing(_answered(tokens, answer)) as chunks:
             for chunk in chunks:
                 if run_manager and chunk.text:
@@ -199,8 +201,8 @@ class LocalChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         # In a thread, for milliseconds: the first call reads the weights, which would hold the loop up.
-        prompt, sampling, answer = await asyncio.to_thread(self._asked, messages, stop, kwargs)
-        tokens = cast("AsyncGenerator[Token]", self.engine.astream(prompt, sampling))
+        engine, prompt, sampling, answer = await asyncio.to_thread(self._asked, messages, stop, kwargs)
+        tokens = cast("AsyncGenerator[Token]", engine.astream(prompt, sampling))
         async with aclosing(_aanswered(tokens, answer)) as chunks:
             async for chunk in chunks:
                 if run_manager and chunk.text:
@@ -209,8 +211,8 @@ class LocalChatModel(BaseChatModel):
 
     def _asked(
         self, messages: list[BaseMessage], stop: list[str] | None, overrides: dict[str, Any]
-    ) -> tuple[list[int], Sampling, Answer]:
-        """Return what the engine is asked, and what makes its tokens an answer."""
+    ) -> tuple[Engine, list[int], Sampling, Answer]:
+        """Return the engine, what it is asked, and what makes its tokens an answer."""
         settings = self._settings(overrides)
         options = call_options(**{name: overrides.get(name) for name in FORM})
         if options.forced and not self.constrain:
@@ -218,21 +220,23 @@ class LocalChatModel(BaseChatModel):
                 "tool_choice asks for a call, and with constrain=false nothing makes the model call. "
                 "Allowed: auto, none. Choose an engine that has a mask, and constrain=true."
             )
-        tokenizer = self.engine.tokenizer
+        engine, adapter = for_caller(self.engine, settings["adapter"])
+        tokenizer = engine.tokenizer
         prompt = encode(tokenizer, messages, options.tools, options.schema, self.template_values)
         grammar = options.grammar(tokenizer) if self.constrain else None
         sampling = Sampling(
-            max_tokens=min(settings["max_tokens"], self._room(len(prompt))),
+            max_tokens=min(settings["max_tokens"], self._room(engine, len(prompt))),
             temperature=settings["temperature"],
             top_p=settings["top_p"],
             top_k=settings["top_k"],
             seed=settings["seed"],
             logprobs=_logprobs(settings),
             mask=constrainer(tokenizer).mask(grammar) if grammar else None,
-            adapter=settings["adapter"],
+            adapter=adapter,
         )
+        learned = engine.references(adapter) if isinstance(engine, Learned) else ()
         answer = Answer(
-            self.model_name,
+            self.model_name + label(learned),
             tokenizer,
             prompt_tokens=len(prompt),
             max_tokens=sampling.max_tokens,
@@ -240,7 +244,7 @@ class LocalChatModel(BaseChatModel):
             tools=options.tools,
             style=format_of(tokenizer) if options.tools else None,
         )
-        return prompt, sampling, answer
+        return engine, prompt, sampling, answer
 
     def _settings(self, overrides: dict[str, Any]) -> dict[str, Any]:
         if unknown := overrides.keys() - {*SETTINGS, *FORM, "ls_structured_output_format"}:
@@ -249,12 +253,12 @@ class LocalChatModel(BaseChatModel):
             )
         return {name: overrides.get(name, self.__dict__[name]) for name in SETTINGS}
 
-    def _room(self, prompt_tokens: int) -> int:
-        room = self.engine.context_tokens - prompt_tokens
+    def _room(self, engine: Engine, prompt_tokens: int) -> int:
+        room = engine.context_tokens - prompt_tokens
         if room <= 0:
             raise UsageError(
                 f"The prompt has {prompt_tokens} tokens; {self.model_name} reads at most "
-                f"{self.engine.context_tokens}, its answer included. Lower graph.compress.max_tokens."
+                f"{engine.context_tokens}, its answer included. Lower graph.compress.max_tokens."
             )
         return room
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from markgraph.engines.port import Engine, Sampling, Token, cache_scope, current_scope
 from markgraph.models.manager import ModelManager, Spec
+from markgraph.models.registry import pinned
 
 
 def managed(
@@ -25,15 +26,24 @@ def managed(
             together, once.
         budget: bytes that all models may take together; None for three quarters of what is free.
     """
+    names = ("source", "adapter")
+    weights = {name: pinned(engine.keywords[name]) for name in names if engine.keywords.get(name)}
+    adapters = {name: pinned(source) for name, source in (adapters or {}).items()}
+    engine = partial(engine.func, **(engine.keywords | weights))
     settings = json.dumps(engine.keywords, sort_keys=True, default=str)
     spec = Spec(
         name=str(engine.keywords.get("source", engine.func.__name__)),
         key=f"{engine.func.__module__}.{engine.func.__qualname__} {settings}",
         nbytes=memory,
         make=lambda adapters: engine(adapters=dict(adapters)) if adapters else engine(),
-        adapters=tuple(sorted((adapters or {}).items())),
+        adapters=tuple(sorted(adapters.items())),
     )
-    return ManagedEngine(spec, shared_manager(budget))
+    bare = None
+    if "adapter" in weights:
+        bare = managed(
+            partial(engine.func, **(engine.keywords | {"adapter": None})), memory, adapters, budget
+        )
+    return ManagedEngine(spec, shared_manager(budget), tuple(weights.values()), bare)
 
 
 @lru_cache
@@ -48,11 +58,23 @@ class ManagedEngine:
 
     spec: Spec
     manager: ModelManager
+    weights: tuple[str, ...] = ()
+    """References to what it answers with, beside adapters by name."""
+    without_adapter: "ManagedEngine | None" = None
     _known: tuple[Any, int] | None = field(default=None, repr=False, compare=False)
     """Tokenizer and window: small, and asked for before each answer."""
 
     def __post_init__(self) -> None:
         self.manager.announce(self.spec)
+
+    def references(self, adapter: str | None) -> tuple[str, ...]:
+        """Return what answers with `adapter` come from."""
+        named = dict(self.spec.adapters).get(adapter or "")
+        return (*self.weights, named) if named else self.weights
+
+    def bare(self) -> "ManagedEngine | None":
+        """Return the same engine without the adapter that is merged into it; None if there is none."""
+        return self.without_adapter
 
     @property
     def tokenizer(self) -> Any:

@@ -7,11 +7,12 @@ What a person sees who looks below `${data_dir}/models`:
     law/1/weights/         an adapter as PEFT saves it, or a whole model, with its manifest
     law/aliases.json       {"champion": 1, "challenger": 2}
 
-A reference to one is `registered:NAME@champion`, `@challenger` or `@VERSION`; `registered:FOLDER#NAME@...` if
-the registry is elsewhere than in the home (MARKGRAPH_HOME).
+`registered:NAME@champion`, `@challenger` or `@VERSION` refers to one; `registered:FOLDER#NAME@...` if the
+registry is elsewhere than in the home (MARKGRAPH_HOME).
 """
 
 import json
+import logging
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,8 @@ from markgraph.models.cards import Card, Change, Registered
 from markgraph.models.registry_files import ADAPTER, NAMES, check_name, copy_served, read_card, reading, sync
 from markgraph.retrieval.storage import storage_errors, write_whole
 from markgraph.security.permissions import Permissions
+
+log = logging.getLogger(__name__)
 
 ALIASES = ("champion", "challenger")
 """Who is in service, and who is to be."""
@@ -116,7 +119,11 @@ class Registry:
         card = self._of(name, version) / "card.json"
         if not card.is_file():
             known = [*aliases, *(str(each.version) for each in self.versions(name))]
-            told = f"Allowed: {', '.join(known)}." if known else f"Registered are: {self._told()}."
+            told = (
+                f"Allowed: {', '.join(known)}."
+                if known
+                else f"Registered are: {', '.join(self.names()) or 'none'}."
+            )
             raise UsageError(f"There is no model {name}@{which} in {self.folder}. {told}")
         return read_card(card)
 
@@ -178,11 +185,7 @@ class Registry:
         return found
 
     def changes(self, name: str, version: int) -> list[Change]:
-        """Return what became of the documents that a version learned from.
-
-        Raises:
-            StorageError: that can't be read.
-        """
+        """Return what became of the documents that a version learned from; raises StorageError if damaged."""
         file = self._of(name, version) / "changes.json"
         with reading(file):
             noted = json.loads(file.read_text("utf-8")) if file.exists() else []
@@ -209,8 +212,8 @@ class Registry:
         for each, permissions in changed.items():
             what = "removed" if permissions is None else "permitted"
             latest[each, what] = Change(document=each, what=what, time=_now(), permissions=permissions)
-        told = json.dumps([each.model_dump(mode="json") for each in latest.values()], indent=1)
-        write_whole(self._of(known.name, known.version) / "changes.json", told)
+        told = [each.model_dump(mode="json") for each in latest.values()]
+        write_whole(self._of(known.name, known.version) / "changes.json", json.dumps(told, indent=1))
 
     def _inherited(self, card: Card) -> Card:
         if card.base is None or not card.base.source.startswith(SCHEME):
@@ -225,14 +228,11 @@ class Registry:
             }
         )
 
-    def _of(self, name: str, version: int) -> Path:
-        return self.folder / name / str(version)
-
-    def _told(self) -> str:
-        return ", ".join(self.names()) or "none"
-
     def _write_aliases(self, name: str, aliases: Mapping[str, int]) -> None:
         write_whole(self.folder / name / "aliases.json", json.dumps(aliases, indent=1))
+
+    def _of(self, name: str, version: int) -> Path:
+        return self.folder / name / str(version)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -279,7 +279,13 @@ def resolved(reference: str) -> Path:
         WeightsError: there are none, or they have changed.
     """
     registry, name, which = located(reference)
-    return registry.weights(name, _found(registry, name, which).version)
+    found = _found(registry, name, which)
+    if gone := [each.document for each in registry.changes(name, found.version) if each.what == "removed"]:
+        log.warning(
+            "%s@%s learned from documents that were removed since: %s. Train it anew without them.",
+            *(name, found.version, ", ".join(gone[:5])),
+        )
+    return registry.weights(name, found.version)
 
 
 def _found(registry: Registry, name: str, which: str) -> Registered:

@@ -81,9 +81,7 @@ def reading(file: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, ValidationError) as error:
         told = " ".join(str(error).split())
-        raise StorageError(
-            f"Could not read {file}: {told}. Put it back from a copy, or register anew."
-        ) from error
+        raise StorageError(f"Could not read {file}: {told}. Put it back from a copy.") from error
 
 
 @lru_cache(maxsize=256)

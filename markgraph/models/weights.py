@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
+from functools import partial
 from hashlib import sha256
 from io import StringIO
 from pathlib import Path
@@ -184,7 +185,20 @@ def conversions(gguf: Path) -> list[Path]:
 
 def made_once(gguf: Path, shelf: str, make: Callable[[Path, Path], None]) -> Path:
     """Return the folder on `shelf` that `make(gguf, folder)` fills at the first call."""
-    target = _place(gguf, shelf)
+    return filled_once(_place(gguf, shelf), partial(make, gguf), f"convert {gguf}")
+
+
+def filled_once(target: Path, fill: Callable[[Path], None], what: str) -> Path:
+    """Return the folder `target`, which `fill` makes at the first call: as a whole, or not at all.
+
+    Args:
+        target: where it is to be.
+        fill: writes into the folder that it is given.
+        what: what it does, for a log and an error: `convert model.gguf`.
+
+    Raises:
+        WeightsError: it can't be written, or is not as it was.
+    """
     if target.exists():
         check_manifest(target)
         return target
@@ -192,19 +206,19 @@ def made_once(gguf: Path, shelf: str, make: Callable[[Path, Path], None]) -> Pat
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):
             if not target.exists():
-                logger.info("Converting %s, once, into %s.", gguf.name, target)
+                logger.info("About to %s, once, into %s.", what, target)
                 draft = Path(f"{target}.converting")
                 shutil.rmtree(draft, ignore_errors=True)  # left by a killed process; the lock is ours
                 draft.mkdir()
                 try:
-                    make(gguf, draft)
+                    fill(draft)
                     write_manifest(draft)
                     draft.rename(target)
                 finally:
                     shutil.rmtree(draft, ignore_errors=True)
     except (OSError, SafetensorError) as error:  # the latter too when the disk is full
         raise WeightsError(
-            f"Could not convert {gguf} into {target.parent}: {error}. Free some space there and check the "
+            f"Could not {what} into {target.parent}: {error}. Free some space there and check the "
             "permissions, or set MARKGRAPH_CACHE to another folder."
         ) from error
     return target

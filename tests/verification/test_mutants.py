@@ -28,9 +28,13 @@ NODES: Does = {
     "index_documents": ["private", "untrusted", "store"],
     "sweep": ["private", "store"],
     "link": ["private", "untrusted", "store"],
+    "load": ["private", "store"],
+    "answer": ["private", "untrusted", "generate"],
+    "score": ["validate", "store"],
+    "report": ["private", "store"],
 }
 """What the nodes do, told a second time: a wrong label in the code is a failure here."""
-LEAST = {"qa": 130, "agent": 100, "ingest": 40}
+LEAST = {"qa": 130, "agent": 100, "ingest": 40, "evaluate": 20}
 """Mutants that there must be, so that a test of none does not pass."""
 SHIPPED = {
     "qa": ("ask", "graph=qa", "rerank=full"),
@@ -43,6 +47,8 @@ SHIPPED = {
     ),
     "agent": ("ask", "graph=agent"),
     "ingest": ("ingest", "graph=ingest", "corpus=folder", "path=."),
+    "evaluate": ("evaluate", "graph=evaluate"),
+    "evaluate over a graph": ("evaluate", "graph=evaluate", "over=graph"),
 }
 
 

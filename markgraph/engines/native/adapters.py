@@ -2,7 +2,7 @@
 
 Several adapters serve rows of one batch: each adds its product of rank r to the rows that ask for it, and
 the base stays as it is. Does NOT include: DoRA, biases, adapters of embeddings or of the output matrix,
-patterns of ranks, and inits that change the base (PiSSA, OLoRA, CorDA, LoftQ); merge those first.
+patterns of ranks, and inits that change the base (PiSSA, OLoRA, CorDA, LoftQ); merge those with PEFT first.
 """
 
 import json
@@ -25,7 +25,8 @@ from markgraph.models.manifest import check_manifest, refuse_code
 BLOCK = 16
 """Rows that are multiplied together, padded to this: another number of rows would add in another order."""
 WEIGHTS = "adapter_model.safetensors"
-_NAME = re.compile(r"base_model\.model\.model\.layers\.(\d+)\.(\w+\.\w+)\.lora_([AB])\.weight")
+_NAME = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+_MODULE = re.compile(r"model\.layers\.(\d+)\.(\w+\.\w+)")
 _WITHOUT_EFFECT = {
     *("auto_mapping", "base_model_name_or_path", "ensure_weight_tying", "exclude_modules", "inference_mode"),
     *("layers_pattern", "layers_to_transform", "lora_dropout", "megatron_core", "peft_version"),
@@ -93,12 +94,8 @@ def load_adapter(folder: Path, weights: LlamaWeights) -> Adapter:
         UsageError: it is not a LoRA, or has settings or modules that are left out here.
         WeightsError: it is incomplete or damaged, or made for another base.
     """
-    check_manifest(folder)
-    refuse_code(folder)
-    config = _read_config(folder)
-    rank, alpha = config["r"], config["lora_alpha"]
-    scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    factors = _read_factors(folder)
+    rank, scale, read = read_adapter(folder)
+    factors = {_place(folder, module): both for module, both in read.items()}
     found: dict[Linear, list[Part]] = {}
     for (at, module), (linear, start, outputs) in _places(weights):
         if (at, module) not in factors:
@@ -117,6 +114,20 @@ def load_adapter(folder: Path, weights: LlamaWeights) -> Adapter:
             "It is of another base model."
         )
     return {linear: Delta(linear.outputs, parts) for linear, parts in found.items()}
+
+
+def read_adapter(folder: Path) -> tuple[int, float, dict[str, tuple[Tensor, Tensor]]]:
+    """Return an adapter's rank r, its scale, and by module `A` (r, k) and `B` (n, r), float32.
+
+    Raises:
+        UsageError: it is not a LoRA, or has settings that are left out here.
+        WeightsError: it is incomplete or damaged.
+    """
+    check_manifest(folder)
+    refuse_code(folder)
+    config = _read_config(folder)
+    rank, alpha = config["r"], config["lora_alpha"]
+    return rank, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank), _read_factors(folder)
 
 
 def rows_by_adapter(
@@ -161,8 +172,18 @@ def _allowed(key: str, value: Any) -> bool:
     return key in {"r", "lora_alpha", "use_rslora"} | _WITHOUT_EFFECT or not value
 
 
-def _read_factors(folder: Path) -> dict[tuple[int, str], tuple[Tensor, Tensor]]:
-    """Return `A` (r, k) and `B` (n, r), float32, by layer and module."""
+def _place(folder: Path, module: str) -> tuple[int, str]:
+    """Return the layer of a module, and its name there."""
+    match = _MODULE.fullmatch(module)
+    if match is None:
+        raise UsageError(
+            f"The native engine doesn't know adapters with weights of {module!r}, as in {folder}. {_ADVICE}"
+        )
+    return int(match[1]), match[2]
+
+
+def _read_factors(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return `A` (r, k) and `B` (n, r), float32, by module."""
     try:
         tensors = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
@@ -170,17 +191,17 @@ def _read_factors(folder: Path) -> dict[tuple[int, str], tuple[Tensor, Tensor]]:
             f"Could not read {folder / WEIGHTS}: {error}. Allowed: a folder as PEFT saves a LoRA, with "
             "safetensors. Save the adapter again with a current PEFT."
         ) from error
-    sides: dict[tuple[int, str], dict[str, Tensor]] = {}
+    sides: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         match = _NAME.fullmatch(name)
         if match is None:
             raise UsageError(
                 f"The native engine doesn't know adapters with weights {name!r}, as in {folder}. {_ADVICE}"
             )
-        sides.setdefault((int(match[1]), match[2]), {})[match[3]] = tensor.float()
-    if halves := [place for place, both in sides.items() if len(both) < 2]:
-        raise WeightsError(f"The adapter in {folder} has only one of A and B for {_listed(halves)}.")
-    return {place: (both["A"], both["B"]) for place, both in sides.items()}
+        sides.setdefault(match[1], {})[match[2]] = tensor.float()
+    if halves := [module for module, both in sides.items() if len(both) < 2]:
+        raise WeightsError(f"The adapter in {folder} has only one of A and B for {', '.join(halves)}.")
+    return {module: (both["A"], both["B"]) for module, both in sides.items()}
 
 
 def _places(weights: LlamaWeights) -> Iterator[tuple[tuple[int, str], tuple[Linear, int, int]]]:

@@ -5,10 +5,11 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from markgraph.engines.port import Sampling, Token, current_scope
+from markgraph.models.registry import pinned
 
 if TYPE_CHECKING:
     from markgraph.engines.native.prefix import PrefixStats
@@ -28,12 +29,14 @@ class NativeEngine:
     source: str
     """Reference to a GGUF file or a safetensors folder, as `markgraph.models.source.resolve` takes it."""
     sha256: str | None = None
+    adapter: str | None = None
+    """Reference to a PEFT adapter that is merged into the weights: it serves as fast as they do."""
     mode: str = "fast"
     """`fast`, `small` (less memory) or `exact` (float32)."""
     gate: bool = True
     """Serve a mode only if it passes `markgraph.models.gate` on this machine, else `exact`; measured once."""
     adapters: Mapping[str, str] = field(default_factory=dict)
-    """References to PEFT adapters, by the names that `Sampling.adapter` takes."""
+    """References to PEFT adapters beside these weights, by the names that `Sampling.adapter` takes."""
     max_batch: int = 16
     """Requests that are answered at once; more wait."""
     cache_bytes: int = 1 << 30
@@ -59,6 +62,23 @@ class NativeEngine:
     _finalizer: "weakref.finalize[[], NativeEngine] | None" = field(
         default=None, init=False, repr=False, compare=False
     )
+
+    _bare: "NativeEngine | None" = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.source, self.adapter = pinned(self.source), self.adapter and pinned(self.adapter)
+        self.adapters = {name: pinned(each) for name, each in self.adapters.items()}
+        if self.adapter:
+            self._bare = replace(self, adapter=None, _lock=threading.Lock())
+
+    def references(self, adapter: str | None) -> tuple[str, ...]:
+        """Return what answers with `adapter` come from."""
+        named = (self.source, self.adapter, self.draft, self.adapters.get(adapter or ""))
+        return tuple(each for each in named if each)
+
+    def bare(self) -> "NativeEngine | None":
+        """Return the same engine without the adapter that is merged into it; None if there is none."""
+        return self._bare
 
     @property
     def tokenizer(self) -> Any:
@@ -93,6 +113,8 @@ class NativeEngine:
         """End what is under way with an error and give the memory back; a later call loads the model anew."""
         with self._lock:
             self._end()
+        if self._bare:
+            self._bare.close()
 
     def _stream(self, prompt: list[int], sampling: Sampling, scope: str) -> Generator[Token, None, None]:
         with _asked(self._ready(), prompt, sampling, scope) as request:

@@ -54,7 +54,7 @@ def load_decoder(folder: Path, mode: str, adapters: Mapping[str, Path] = NO_ADAP
         if not isinstance(decoder, LlamaDecoder):
             raise UsageError(
                 f"The native engine reads models of type {kind!r} without adapters. Asked for: "
-                f"{', '.join(adapters)}. Merge an adapter into the model with PEFT (merge_and_unload)."
+                f"{', '.join(adapters)}. Name one as the engine's `adapter`: that is merged into the model."
             )
         for name, each in adapters.items():
             decoder.adapters[name] = load_adapter(each, decoder.weights)

@@ -27,6 +27,7 @@ from markgraph.engines.sampler import end_tokens
 from markgraph.errors import QualityError, TooLargeError, UsageError
 from markgraph.models.gate import bounds_of, compared, require_room_for_exact
 from markgraph.models.machine import usual_threads
+from markgraph.models.merge import weights_with
 from markgraph.models.source import digest as content_digest
 from markgraph.models.source import resolve
 from markgraph.models.weights import load_tokenizer, safetensors_folder
@@ -99,7 +100,7 @@ def serve(settings: "NativeEngine") -> Serving:
         WeightsError: the model is not there, or is damaged.
     """
     _check(settings)
-    weights = resolve(settings.source, settings.sha256)
+    weights = weights_with(settings.source, settings.sha256, settings.adapter)
     tokenizer = load_tokenizer(weights)
     adapters = {name: resolve(reference) for name, reference in settings.adapters.items()}
     worker = Worker(
