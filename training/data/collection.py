@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
@@ -14,6 +15,7 @@ from markgraph.retrieval.types import Chunk, Index
 from markgraph.security.caller import Caller, cache_scope_of
 from markgraph.security.permissions import may_read
 from markgraph.text import words
+from markgraph.training.data import cloze
 from markgraph.training.data.exercises import KINDS, Exercise, Exercises, Shown
 from markgraph.training.data.grounding import Grounding
 from markgraph.training.data.prompts import Prompts
@@ -38,6 +40,8 @@ class Collection:
     """What the validator measures with."""
     writer: BaseChatModel | None = None
     """Writes a question for a sentence of each passage; None: templates alone do."""
+    clozes: int = 0
+    """Questions that are made of each passage besides, by taking a span out of a sentence."""
     shown: Shown = field(default_factory=Shown)
     serving: Sequence[str] = ()
     """Overrides that the graph `qa` is served with."""
@@ -57,7 +61,10 @@ class Collection:
             )
         grounding = Grounding(self.embedder)
         exercises = Exercises(self.index.name, chunks, Prompts(self.serving), grounding, self.shown)
-        yield from exercises.rows(self._exercises(chunks, caller, leave_out), kind, leave_out)
+        asked = chain(
+            self._exercises(chunks, caller, leave_out), cloze.exercises(chunks, self.clozes, self.shown)
+        )
+        yield from exercises.rows(asked, kind, leave_out)
 
     def _chunks(self, caller: Caller) -> Iterator[Chunk]:
         after = ""
