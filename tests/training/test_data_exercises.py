@@ -327,7 +327,6 @@ def test_makes_short_questions_of_passages_beside_those_that_were_asked(folder: 
     for row in rows[len(THINGS) :]:
         said, mark = row["completion"][:-1].split(" [")
         assert said in passages_in(row)[int(mark)]
-        assert row["reference"] == [said]
 
 
 def test_takes_the_rows_of_several_sources(folder: Path) -> None:
