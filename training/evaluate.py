@@ -1,18 +1,20 @@
 """Scores the candidate, and what is in service, on the same held-back rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from langgraph.runtime import Runtime
 
+from markgraph.errors import ConfigError
 from markgraph.ingestion.interrupt import check_interrupted
 from markgraph.models.registry import Registry
 from markgraph.security.caller import Caller
 from markgraph.security.effects import Effect, does
 from markgraph.training.base import Base
 from markgraph.training.pipeline import Stages, candidate_of, method_of, stage_folder
+from markgraph.training.rows import Row
 from markgraph.training.runs import Runs, means, read_rows, write_json
 from markgraph.training.state import TrainState
 from markgraph.training.tracking import Tracker, about
@@ -23,7 +25,11 @@ CHAMPION, CANDIDATE = "champion", "candidate"
 @does(Effect.STORES)
 @dataclass(frozen=True)
 class Evaluate:
-    """Writes scores/champion.json and scores/candidate.json: a value for each row, by metric."""
+    """Writes scores/champion.json and scores/candidate.json: a value for each row, by metric.
+
+    Rows that were held back are as good or bad as those that were learned from. Judged ones, which `rows` names,
+    show a poisoned set of data for what it is.
+    """
 
     stages: Stages
     base: Base
@@ -33,12 +39,18 @@ class Evaluate:
     """What the model is registered as."""
     tracker: Tracker | None
     settings: Mapping[str, Any]
+    rows: str | None = None
+    """A file of rows to score on, one JSON object a line; None: those that were held back."""
+
+    def __post_init__(self) -> None:
+        if self.rows is not None and not Path(self.rows).expanduser().is_file():
+            raise ConfigError(f"graph.evaluate.rows is {self.rows!r}. Allowed: a file of rows, as JSON lines.")
 
     def __call__(self, state: TrainState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return the means."""
         run = self.runs.of(state["run"])
         last = self.stages[-1]
-        rows = read_rows(stage_folder(run, last.name) / "rows" / "held.jsonl")
+        rows = self._rows(run)
         method, found = method_of(last, run), {}
         models = {CHAMPION: self._in_service(), CANDIDATE: candidate_of(self.stages, self.base, run)}
         for who, (base, model) in models.items():
@@ -52,6 +64,17 @@ class Evaluate:
             tracking.log(figures, 0)
             tracking.keep([run / "scores" / f"{who}.json" for who in found], "scores")
         return {"scores": found, "metric": method.metric}
+
+    def _rows(self, run: Path) -> Sequence[Row]:
+        """Return the rows to score on: none that was learned from, or is of a document that was."""
+        if self.rows is None:
+            return read_rows(stage_folder(run, self.stages[-1].name) / "rows" / "held.jsonl")
+        learned: set[str] = set()
+        for stage in self.stages:
+            for row in read_rows(stage_folder(run, stage.name) / "rows" / "train.jsonl"):
+                learned.update((row["id"], *row["documents"]))
+        judged = read_rows(Path(self.rows).expanduser())
+        return [row for row in judged if learned.isdisjoint((row["id"], *row["documents"]))]
 
     def _in_service(self) -> tuple[Base, Path | None]:
         """Return the champion, over the base that it was trained from; without one, the run's base is it."""

@@ -50,6 +50,7 @@ def build(
     authorize: Callable[..., Authorize] = Authorize,
     prepare: Callable[..., Prepare] = Prepare,
     plan: Callable[..., Plan] = Plan,
+    evaluate: Callable[..., Evaluate] = Evaluate,
     compare: Callable[..., Compare] = Compare,
     policy: Policy,
     audit: Audit | None = None,
@@ -71,7 +72,8 @@ def build(
     wiring.add("confirm", Confirm())
     for stage in stages:
         wiring.add(stage.name, Train(stage, stages, base, runs, tracker, settings, seed))
-    wiring.add("evaluate", Evaluate(stages, base, runs, registry, name, tracker, settings))
+    scoring = {"registry": registry, "name": name, "tracker": tracker, "settings": settings}
+    wiring.add("evaluate", evaluate(stages=stages, base=base, runs=runs, **scoring))
     wiring.add("compare", compare(runs=runs, seed=seed))
     wiring.add("register", Register(stages, base, runs, registry, name))
     wiring.add("report", Report(stages, runs, tracker, settings), ends=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from markgraph.errors import ConfigError
+from markgraph.models.merge import merged
 from markgraph.training.base import Base
 from markgraph.training.data.source import Source
 from markgraph.training.port import Method
@@ -62,8 +63,6 @@ def is_adapter(model: Path) -> bool:
 
 def based_on(base: Base, model: Path) -> Base:
     """Return the base that goes on from what was trained over `base` and saved in `model`."""
-    from markgraph.models.merge import merged
-
     folder = merged(base.folder, model) if is_adapter(model) else model
     return replace(base, source=f"file:{folder}", sha256=None)
 

@@ -46,7 +46,7 @@ class Prepare:
     held: float = 0.1
     """The part of the rows that is held back."""
     similar: float | None = 0.85
-    """Rows that have so many of their shingles in common are near-duplicates; None keeps all but equal ones."""
+    """Rows with so many of their shingles in common are near-duplicates; None keeps all but equal ones."""
     limit: int | None = None
     """Take the first so many rows."""
 

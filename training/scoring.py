@@ -1,6 +1,7 @@
 """What a trained model makes of held-back rows, one at a time: the same value whatever rows are beside it."""
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,14 +39,9 @@ def load(base: Base, model: Path | None) -> Any:
     return causal.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
-def without_adapter(model: Any) -> AbstractContextManager[Any]:
-    """Return a context in which an adapter adds nothing: the reference model."""
-    return model.disable_adapter() if isinstance(model, peft().PeftModel) else nullcontext()
-
-
 @torch.no_grad()
 def logits(model: Any, tokens: Tokens) -> Tensor:
-    """Return what precedes each token of the completion, float32 (t, vocabulary)."""
+    """Return the logits before each token of the completion, float32 (t, v) with v ids in all."""
     ids = torch.tensor([tokens.ids], device=model.device)
     found: Tensor = model(input_ids=ids, use_cache=False).logits[0, len(tokens.prompt) - 1 : -1]
     return found.float()
@@ -57,3 +53,43 @@ def said(model: Any, tokens: Tokens) -> Said:
     told = torch.tensor(tokens.completion, device=scores.device)  # (t,)
     logps = scores.log_softmax(-1).gather(1, told[:, None])[:, 0]
     return Said(logps, scores.argmax(-1) == told)
+
+
+class Drift(NamedTuple):
+    """How far a policy has gone from its reference in one answer."""
+
+    logratio: float
+    """log π(y|x) - log π_ref(y|x), summed over the answer: β times this is DPO's and KTO's reward."""
+    kl: float
+    """KL(π || π_ref) over the whole vocabulary, the mean of the answer's tokens."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A trained model beside the base that it started from."""
+
+    model: Any
+    reference: Any
+    """The same object where the policy is an adapter: it is switched off."""
+
+    @classmethod
+    def of(cls, base: Base, model: Path | None) -> "Policy":
+        """Load both, or one for both."""
+        policy = load(base, model)
+        whole = model is not None and not is_adapter(model)
+        return cls(policy, load(base, None) if whole else policy)
+
+    def drift(self, tokens: Tokens) -> Drift:
+        """Return how far the policy is from the reference behind this prompt."""
+        own = logits(self.model, tokens).log_softmax(-1)  # (t, v)
+        adapted = isinstance(self.reference, peft().PeftModel)
+        with self.reference.disable_adapter() if adapted else nullcontext():
+            other = logits(self.reference, tokens).log_softmax(-1)  # (t, v)
+        told = torch.tensor(tokens.completion, device=own.device)[:, None]  # (t, 1)
+        logratio = (own.gather(1, told) - other.gather(1, told)).sum()
+        return Drift(float(logratio), float(divergence(own, other).mean()))
+
+
+def divergence(p: Tensor, q: Tensor) -> Tensor:
+    """Return KL(p || q) at each place, (...), of log-probabilities (..., vocabulary)."""
+    return (p.exp() * (p - q)).sum(-1)

@@ -53,8 +53,8 @@ class Settings:
             raise ConfigError(f"method.precision is {self.precision!r}. Allowed: {', '.join(PRECISIONS)}.")
         if self.quantization is not None and self.lora is None:
             raise ConfigError(
-                f"method.quantization is {self.quantization!r} with method.lora=null. Allowed: a quantised base "
-                "with an adapter over it. Choose method.lora, or leave out method.quantization."
+                f"method.quantization is {self.quantization!r} with method.lora=null. Allowed: a quantised "
+                "base with an adapter over it. Choose method.lora, or leave out method.quantization."
             )
         for name in ("batch_size", "accumulation", "log_steps", "save_steps", "keep"):
             if (value := vars(self)[name]) < 1:

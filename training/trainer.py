@@ -1,11 +1,13 @@
 """TRL's trainers, without what they tell others, and saving what MARK serves."""
 
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 from transformers import PrinterCallback
 
 from markgraph.errors import UsageError
+from markgraph.models.safe_config import safe_config
 from markgraph.models.weights import bars_for_people, load_tokenizer
 from markgraph.training.base import Base
 from markgraph.training.extra import peft
@@ -67,5 +69,10 @@ def save(model: Any, base: Base, folder: Path) -> None:
         return
     if getattr(model, "is_quantized", False):
         raise UsageError(f"{base.name} is quantised. Allowed: an adapter over it. Choose method.lora.")
+    was = safe_config(base.folder)
+    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(model.config, key, getattr(was, key))  # TRL has set them as it pads
     model.save_pretrained(folder)
     base.tokenizer.save_pretrained(folder)
+    if (ends := base.folder / "generation_config.json").exists():
+        copyfile(ends, folder / ends.name)

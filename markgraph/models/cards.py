@@ -95,14 +95,14 @@ def lineage(rows: Iterable[Mapping[str, Any]], tenant: str) -> Lineage:
     """Return what `rows` say of a model that learned from all of them.
 
     Args:
-        rows: each with `id`, `documents` and `readers`, as `markgraph.training.rows.Row` has them.
+        rows: each with `id`, `documents`, `readers` and `classification`: `markgraph.training.rows.Row`.
         tenant: whose documents they are.
     """
     ids, documents, audience = set(), set(), set()
     for row in rows:
         ids.add(row["id"])
         documents.update(row["documents"])
-        audience.add(_permissions(row["readers"], tenant))
+        audience.add(_permissions(row["readers"], row.get("classification", 0), tenant))
     order = sorted(audience, key=lambda each: (each.readers, each.classification))
     return Lineage(tuple(sorted(ids)), tuple(sorted(documents)), tuple(order))
 
@@ -114,8 +114,8 @@ def may_use(caller: Caller, audience: Iterable[Permissions]) -> bool:
     return known and bool(wanted) and all(may_read(caller, each) for each in wanted)
 
 
-def _permissions(readers: Iterable[str], tenant: str) -> Permissions:
+def _permissions(readers: Iterable[str], classification: int, tenant: str) -> Permissions:
     atoms = set(readers)
     levels = {atom for atom in atoms if atom.startswith(LEVEL)}
-    level = max((level_of(atom.removeprefix(LEVEL)) for atom in levels), default=0)
+    level = max((level_of(atom.removeprefix(LEVEL)) for atom in levels), default=classification)
     return Permissions(tenant, tuple(sorted(atoms - levels)), level)

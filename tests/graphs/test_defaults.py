@@ -22,7 +22,7 @@ def stages(graph: str) -> dict[str, DictConfig]:
     }
 
 
-@pytest.mark.parametrize("graph", ["qa", "agent", "ingest"])
+@pytest.mark.parametrize("graph", ["qa", "agent", "ingest", "train"])
 def test_the_configs_values_are_the_codes_defaults(graph: str) -> None:
     for name, stage in stages(graph).items():
         made: partial[Any] = instantiate(stage)
@@ -32,7 +32,7 @@ def test_the_configs_values_are_the_codes_defaults(graph: str) -> None:
                 assert value == defaults[key], f"{graph}.{name}.{key}"
 
 
-@pytest.mark.parametrize("graph", ["qa", "agent", "ingest"])
+@pytest.mark.parametrize("graph", ["qa", "agent", "ingest", "train"])
 def test_every_setting_of_a_node_can_be_overridden_by_name(graph: str) -> None:
     for name, stage in stages(graph).items():
         plain = (int, float, str, bool)

@@ -66,3 +66,20 @@ def answer(base: Base, model: Any, question: str) -> list[int]:
     )
     ids: list[int] = said[0, prompt.shape[1] :].tolist()
     return ids
+
+
+def pair_rows() -> list[Row]:
+    """Return the right answer to each question, and a rude one."""
+    return [
+        row(question) | Row(chosen=right, rejected="go away")  # type: ignore[typeddict-item]
+        for question, right in FACTS.items()
+    ]
+
+
+def rated_rows() -> list[Row]:
+    """Return the right answers as liked, and the wrong ones as disliked."""
+    return [
+        row(question) | Row(completion=answer, good=good)  # type: ignore[typeddict-item]
+        for pair, question in zip(pair_rows(), FACTS, strict=True)
+        for answer, good in ((pair["chosen"], True), (pair["rejected"], False))
+    ]

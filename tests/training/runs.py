@@ -51,6 +51,7 @@ def settings(model: str, data: Path) -> list[str]:
         f"model.engine.source={model}",
         f"data.path={data}",
         "tracker=none",
+        "graph.prepare.similar=null",
         "method.epochs=1",
         "method.save_steps=4",
         "method.learning_rate=0.01",

@@ -1,74 +1,26 @@
 """What rows are made of passages and questions, with MARK's own prompt and validator."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from markgraph.documents.types import Document
-from markgraph.errors import ConfigError, EmptyIndexError, UsageError
-from markgraph.ingestion.chunk import Chunker
-from markgraph.models.embed import HashEmbeddings
-from markgraph.models.fake import FakeChatModel
+from markgraph.errors import ConfigError, UsageError
 from markgraph.nodes.validate import Validate
 from markgraph.retrieval.types import Chunk
-from markgraph.retrieval.words import WordsIndex
-from markgraph.security.caller import Caller
-from markgraph.security.permissions import Permissions
-from markgraph.training.data.collection import Collection, question_in
-from markgraph.training.data.dataset import Dataset
 from markgraph.training.data.exercises import Shown
 from markgraph.training.data.mix import Mix
 from markgraph.training.data.prompts import passages_of
 from markgraph.training.data.questions import Questions
-from markgraph.training.data.templates import drafts
-from markgraph.training.rows import Kind, Row
+from markgraph.training.rows import Row
 from markgraph.validation.refusals import REFUSAL
-
-TINA = Caller("tina", ["trainer"])
-EMBEDDER = HashEmbeddings()
-THINGS = (
-    "fridge lorry violin kettle saddle telescope blanket anchor candle hammer mirror ladder basket bottle trumpet "
-    "compass lantern wagon barrel drum"
-).split()
-DAYS = {thing: 11 + at for at, thing in enumerate(THINGS)}
-"""After how many days each thing is due back."""
-
-
-def said_of(thing: str) -> str:
-    return f"The {thing} must be returned within {DAYS[thing]} days. It is kept in the store for {thing}s."
+from tests.training.things import DAYS, EMBEDDER, THINGS, rows_of, said_of, things
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a data set of a question for each thing, all answered by one sentence."""
-    place = tmp_path / "things"
-    place.mkdir()
-    _write(place / "corpus.jsonl", [{"_id": thing, "title": "", "text": said_of(thing)} for thing in THINGS])
-    asked = [
-        {
-            "_id": f"q-{thing}",
-            "text": f"When must the {thing} be returned?",
-            "answers": [f"{DAYS[thing]} days"],
-        }
-        for thing in THINGS
-    ]
-    _write(place / "queries.jsonl", asked)
-    (place / "qrels.tsv").write_text("".join(f"q-{thing}\t{thing}\t1\n" for thing in THINGS), "utf-8")
-    return place
-
-
-def _write(file: Path, lines: Sequence[Any]) -> None:
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
-
-
-def rows_of(
-    source: Any, kind: Kind = "chat", caller: Caller = TINA
-) -> tuple[list[Row], list[tuple[str, ...]]]:
-    left: list[tuple[str, ...]] = []
-    return list(source.rows(kind, caller, lambda *each: left.append(each))), left
+    return things(tmp_path / "things")
 
 
 def passages_in(row: Row) -> dict[int, str]:
@@ -190,7 +142,7 @@ def test_says_what_is_wrong_with_settings(settings: dict[str, Any], why: str, fo
 
 
 def test_has_no_rows_of_kinds_that_questions_can_not_give(folder: Path) -> None:
-    with pytest.raises(UsageError, match="no rows of kind 'rated'. Allowed: chat, task, pair, search"):
+    with pytest.raises(UsageError, match=r"no rows of kind 'rated'. Allowed: chat, task, pair, search"):
         rows_of(Questions(EMBEDDER, str(folder)), "rated")
 
 
@@ -198,119 +150,6 @@ def test_has_no_rows_of_kinds_that_questions_can_not_give(folder: Path) -> None:
 def test_refuses_what_can_not_be_shown(unfit: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="Allowed:"):
         Shown(**unfit)
-
-
-def chunk(
-    text: str, name: str = "lease", readers: tuple[str, ...] = ("public",), tenant: str = "default"
-) -> Chunk:
-    (made,) = Chunker()(Document(name, text, name.title()), Permissions(tenant, readers))
-    return made
-
-
-@pytest.mark.parametrize(
-    ("sentence", "question"),
-    [
-        ("“Premises” means the rooms on the first floor.", "What does “Premises” mean?"),
-        ("Payment is due within 30 days of the invoice.", "When is Payment due?"),
-        ("The rent is payable in advance before the fifth working day.", "When is the rent payable?"),
-        ("A notice must be given no later than three months before the end.", "When must a notice be given?"),
-        ("The tenant shall not keep animals in the rooms.", "What shall the tenant not do?"),
-        ("The landlord may enter the rooms after a notice.", "What may the landlord do?"),
-        ("The deposit is a sum of three rents.", "What is the deposit?"),
-        ("It is due within 30 days of the invoice.", None),
-        ("Rooms, halls and cellars.", None),
-        ("The tenant shall pay the following sums:", None),
-    ],
-)
-def test_asks_for_what_a_sentence_says(sentence: str, question: str | None) -> None:
-    assert [draft.question for draft in drafts(chunk(sentence))] == ([question] if question else [])
-
-
-def test_a_word_that_the_text_writes_small_is_no_name() -> None:
-    made = chunk(
-        "Tenants must air the rooms daily. All tenants know it. Member States may differ on that point."
-    )
-    assert [draft.question for draft in drafts(made)] == [
-        "What must tenants do?",
-        "What may Member States do?",
-    ]
-
-
-@pytest.fixture
-def index(tmp_path: Path) -> WordsIndex:
-    """Return an index of open documents, of some for the legal group, and of another tenant's."""
-    made = WordsIndex(tmp_path / "words.sqlite")
-    made.add([chunk(f"{said_of(thing)} {thing.title()} fees are low.", thing) for thing in THINGS])
-    made.add(
-        [
-            chunk(f"The {kind} clause must be sealed within 99 days.", kind, ("g:legal",))
-            for kind in ("bail", "lien")
-        ]
-    )
-    made.add([chunk("The foreign treaty must be signed within 77 days.", "treaty", tenant="other")])
-    return made
-
-
-def test_a_collection_gives_only_what_the_caller_may_read(index: WordsIndex) -> None:
-    source = Collection(index, EMBEDDER, shown=Shown(unanswerable=0))
-    rows, left = rows_of(source)
-    assert {row["readers"][0] for row in rows} == {"public"}
-    assert "clause" not in json.dumps(rows) + json.dumps(left)
-    assert "treaty" not in json.dumps(rows) + json.dumps(left)
-    lawyer = Caller("lea", ["trainer"], groups=["legal"])
-    closed = [row for row in rows_of(source, caller=lawyer)[0] if row["readers"] == ["g:legal"]]
-    assert {document for row in closed for document in row["documents"]} == {"bail", "lien"}
-
-
-def test_a_question_that_many_passages_answer_names_its_place(tmp_path: Path) -> None:
-    made = WordsIndex(tmp_path / "words.sqlite")
-    made.add(
-        [chunk(f"The tenant shall clean the {thing} every week.", f"House {thing}") for thing in THINGS[:4]]
-    )
-    rows, _ = rows_of(Collection(made, EMBEDDER, shown=Shown(unanswerable=0)), "search")
-    assert {row["query"] for row in rows} == {
-        f"What shall the tenant do according to “House {thing.title()}”?" for thing in THINGS[:4]
-    }
-
-
-def test_a_model_writes_questions_and_what_it_says_else_is_left_out(index: WordsIndex) -> None:
-    asked = ["When must the wagon be returned to the store?", "As a language model I can't."]
-    writer = FakeChatModel(responses=[asked[1]] * (len(THINGS) - 1) + [asked[0]])
-    rows, left = rows_of(Collection(index, EMBEDDER, writer), "search")
-    assert asked[0] in {row["query"] for row in rows}
-    assert [reason for _, reason, _ in left].count("what the model wrote is no question") == len(THINGS) - 1
-    assert "one short question" in writer.prompts[0][0].text
-
-
-def test_takes_a_question_out_of_what_a_model_wrote() -> None:
-    sentence = "The violin must be returned within 13 days."
-    assert (
-        question_in('"When must the violin be returned?" Sure!', sentence)
-        == "When must the violin be returned?"
-    )
-    assert question_in("When is lunch served?", sentence) is None
-    assert question_in("The violin must be returned.", sentence) is None
-
-
-def test_an_empty_collection_says_so(tmp_path: Path) -> None:
-    with pytest.raises(EmptyIndexError, match="that you may read"):
-        rows_of(Collection(WordsIndex(tmp_path / "words.sqlite"), EMBEDDER))
-
-
-def test_a_data_set_is_a_folder_a_file_or_what_the_library_finds(folder: Path, tmp_path: Path) -> None:
-    rows, _ = rows_of(Dataset(EMBEDDER, str(folder), readers=["public"]))
-    assert rows == rows_of(Questions(EMBEDDER, str(folder), ["public"]))[0]
-    file = tmp_path / "named" / "chats.jsonl"
-    file.parent.mkdir()
-    _write(file, [{"prompt": "Who pays?", "completion": "The tenant."}])
-    (read,), _ = rows_of(Dataset(EMBEDDER, str(file), readers=["public"]))
-    (found,), _ = rows_of(Dataset(EMBEDDER, f"hf:{file.parent}", readers=["public"]))
-    assert found["id"] == read["id"]
-    assert found["documents"] == [f"{file.parent}/train#1"]
-    with pytest.raises(UsageError, match="can't be had"):
-        rows_of(Dataset(EMBEDDER, f"hf:{tmp_path}/nothing", readers=["public"]))
-    with pytest.raises(ConfigError, match="data.name is not set"):
-        rows_of(Dataset(EMBEDDER))
 
 
 def test_asks_a_question_several_times_with_as_many_passages_as_chance_has_it(folder: Path) -> None:

@@ -259,7 +259,7 @@ def test_renames_columns_and_finds_the_final_answer(tmp_path: Path) -> None:
     assert (task["reference"], task["documents"]) == (["4"], [f"{file}#1"])
     (chat,) = source.rows("chat", TINA, print)
     assert chat["completion"] == "Two and two.\n#### 4"
-    with pytest.raises(UsageError, match="which needs messages, chosen, rejected. Its fields: "):
+    with pytest.raises(UsageError, match=r"which needs messages, chosen, rejected. Its fields: "):
         list(source.rows("pair", TINA, lambda *_: None))
 
 

@@ -102,7 +102,7 @@ def test_the_state_says_what_the_files_hold(tmp_path: Path) -> None:
 
 
 def test_wrong_settings_are_an_error_before_anything_runs(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="held is 2. Allowed"):
+    with pytest.raises(ConfigError, match=r"held is 2. Allowed"):
         prepare(tmp_path, Learns(), held=2)
 
 

@@ -1,4 +1,4 @@
-"""Makes questions and answers out of a collection's passages: by templates, and with a model that writes them."""
+"""Makes questions and answers out of a collection's passages: by templates, and with a model that asks."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from markgraph.training.data.exercises import KINDS, Exercise, Exercises, Shown
 from markgraph.training.data.grounding import Grounding
 from markgraph.training.data.prompts import Prompts
 from markgraph.training.data.source import LeaveOut, refuse_kind
-from markgraph.training.data.templates import Draft, drafts, in_place, whole_sentences
+from markgraph.training.data.templates import Draft, drafts, whole_sentences
 from markgraph.training.rows import Kind, Row
 
 AMBIGUOUS, NO_QUESTION = "several passages answer the question", "what the model wrote is no question"
@@ -33,7 +33,7 @@ _ASK = (
 
 @dataclass(frozen=True)
 class Collection:
-    """Rows from an index. All passages that the caller may read are kept in memory, and nothing else is seen."""
+    """Rows from an index. Sees nothing but what the caller may read, and keeps that in memory."""
 
     index: Index
     embedder: Embeddings
@@ -75,12 +75,7 @@ class Collection:
     def _exercises(self, chunks: Sequence[Chunk], caller: Caller, leave_out: LeaveOut) -> Iterator[Exercise]:
         found = [draft for chunk in chunks for draft in drafts(chunk)]
         asked = Counter(draft.question for draft in found)
-        placed = [
-            draft._replace(question=in_place(draft)) if asked[draft.question] > 1 else draft
-            for draft in found
-        ]
-        asked = Counter(draft.question for draft in placed)
-        for draft in placed:
+        for draft in found:
             if asked[draft.question] > 1:
                 leave_out(self.index.name, AMBIGUOUS, draft.chunk.id)
             else:
@@ -99,7 +94,7 @@ class Collection:
             with cache_scope(cache_scope_of(caller)):
                 reply = writer.invoke([HumanMessage(_ASK.format(sentence=sentence))])
             if question := question_in(reply.text, sentence):
-                yield _exercise(Draft(question, sentence, chunk))
+                yield _exercise(Draft(question, (sentence,), chunk))
             else:
                 leave_out(self.index.name, NO_QUESTION, chunk.id)
 
@@ -114,4 +109,4 @@ def question_in(text: str, sentence: str) -> str | None:
 
 def _exercise(draft: Draft) -> Exercise:
     id_ = f"{draft.chunk.id} {draft.question}"
-    return Exercise(id_, draft.question, (draft.sentence,), (draft.sentence,), draft.chunk)
+    return Exercise(id_, draft.question, draft.forms[:1], draft.forms, draft.chunk)

@@ -38,12 +38,10 @@ class Dataset:
 
         Raises:
             ConfigError: no name is set.
-            UsageError: there is no such data set, or it can't be fetched, or nothing in it can be learned from.
+            UsageError: there is no such data set, it can't be fetched, or it holds nothing to learn from.
         """
         if self.name is None:
-            raise ConfigError(
-                "data.name is not set. Set data.name=FOLDER, data.name=FILE or data.name=hf:NAME."
-            )
+            raise ConfigError("data.name is not set. Set data.name=FOLDER, =FILE or =hf:NAME.")
         place = Path(self.name).expanduser()
         if place.is_dir():
             asked = Questions(self.embedder, self.name, self.readers, self.classification, self.shown)
@@ -65,8 +63,8 @@ class Dataset:
             found = datasets.load_dataset(name, split=self.split)
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             raise UsageError(
-                f"The data set {name!r}, part {self.split!r}, can't be had: {error}\nCheck the name and the network, "
-                "or fetch it elsewhere and give its folder or file: data.name=PATH."
+                f"The data set {name!r}, part {self.split!r}, can't be had: {error}\nCheck the name and the "
+                "network, or fetch it elsewhere and give its folder or file: data.name=PATH."
             ) from error
         for number, record in enumerate(found, start=1):
             yield f"{name}/{self.split}#{number}", dict(record)

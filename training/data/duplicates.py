@@ -44,7 +44,8 @@ class NearDuplicates:
         asked_like, whole_like = (
             set(known.query(signatures[at])) for known, at in zip(self._known, (0, 2), strict=True)
         )
-        for other in sorted(asked_like & whole_like):
+        alike: list[str] = sorted(asked_like & whole_like)
+        for other in alike:
             if all(
                 mine.jaccard(theirs) >= self._similar
                 for mine, theirs in zip(signatures, self._signatures[other], strict=True)
@@ -83,7 +84,7 @@ def _datasketch() -> Any:
         import datasketch
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "Near-duplicates are found by datasketch. Install it: pip install 'markgraph[train]', or keep them: "
-            "similar=null."
+            "Near-duplicates are found by datasketch. Install it: pip install 'markgraph[train]', or keep "
+            "them: similar=null."
         ) from error
     return datasketch

@@ -1,8 +1,8 @@
 """Makes rows of questions whose answer is in a known passage, in the prompt that the graph `qa` answers from.
 
-The passage stands among others that look as if they had the answer. In some rows it is missing, and what is to
-be learned is to say so. Only passages with the same permissions are shown together, so that a row is closed to
-nobody who may read its answer.
+The passage stands among others that look as if they had the answer. In some rows it is missing, and what is
+to be learned is to say so. Only passages with the same permissions are shown together, so that a row is
+closed to nobody who may read its answer.
 """
 
 import random
@@ -95,14 +95,11 @@ class Exercises:
         """Yield the rows of each exercise that the validator agrees with."""
         for exercise in (variant for each in exercises for variant in self._variants(each)):
             others = self._others(exercise)
-            said: str | None = exercise.forms[0]
-            if kind == "search":
-                yield self._search(exercise, others)
-                continue
-            if self.grounding and not exercise.certain:
-                said = self.grounding.first(exercise.question, exercise.forms, exercise.chunk)
+            said = self._supported(exercise)
             if said is None:
                 leave_out(self.name, UNSUPPORTED, exercise.id)
+            elif kind == "search":
+                yield self._search(exercise, others)
             elif not self._withheld(exercise):
                 yield self._answered(kind, exercise, said, others)
             elif reason := self._objection(exercise, others):
@@ -115,6 +112,12 @@ class Exercises:
         yield exercise
         for number in range(2, 1 if exercise.certain else self.shown.variants + 1):
             yield exercise._replace(id=f"{exercise.id} {number}")
+
+    def _supported(self, exercise: Exercise) -> str | None:
+        """Return what is to be said, or None if the validator would not let it through."""
+        if self.grounding is None or exercise.certain:
+            return exercise.forms[0]
+        return self.grounding.first(exercise.question, exercise.forms, exercise.chunk)
 
     def _withheld(self, exercise: Exercise) -> bool:
         return self.shown.draw("withheld", exercise.id).random() < self.shown.unanswerable

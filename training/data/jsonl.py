@@ -29,7 +29,7 @@ class Jsonl:
     """Who may read the records, unless one says so itself in `readers`; None: nobody is known to."""
     classification: str = CLASSIFICATIONS[0]
     final: str | None = None
-    """What stands before the final answer in a long one, as `####` in GSM8K: the reference is what follows."""
+    """What stands before the final answer in a long one, as `####` in GSM8K: the reference follows it."""
 
     def __post_init__(self) -> None:
         if self.readers is not None:

@@ -1,6 +1,6 @@
 """Reads the layouts in which data for training is passed around.
 
-    our own        messages, completion | reference | chosen, rejected | good       as `markgraph.training.rows`
+    our own        messages, completion | reference | chosen, rejected | good; see `markgraph.training.rows`
     OpenAI, TRL    messages [, label]; prompt, completion [, label]; prompt, chosen, rejected
     ShareGPT       conversations [, chosen, rejected | label], with from and value
     HH-RLHF        chosen, rejected, each a whole conversation
@@ -8,7 +8,7 @@
     questions      question, answer | answers
     others         text; query (or anchor), positive, negative(s); premise, hypothesis, label
 
-Does NOT include: turns of tools, and what earlier turns of an assistant said being learned: only the last is.
+Does NOT include: turns of tools; and of several turns of an assistant, only the last is learned.
 """
 
 import re

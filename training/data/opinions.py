@@ -46,27 +46,35 @@ class Opinions:
         nothing = True
         for said in self.store.latest(caller.tenant):
             nothing = False
-            permissions = self._permissions(said, caller)
-            examples = as_kind(columns_of(said), kind) if said["messages"] else []
-            if isinstance(permissions, str):
-                leave_out(SOURCE, permissions, said["id"])
-            elif not examples:
-                reason = NOTHING_SAID.format(kind=kind) if said["messages"] else NO_PROMPT
-                leave_out(SOURCE, reason, said["id"])
-            for example in examples if isinstance(permissions, Permissions) else []:
-                yield row_of(kind, example, SOURCE, said["documents"], permissions)
+            try:
+                yield from self._made(said, kind, caller)
+            except _Unfit as reason:
+                leave_out(SOURCE, str(reason), said["id"])
         if nothing:
             raise UsageError("Nobody has rated an answer yet. Rate some: markgraph feedback up thread=NAME.")
 
-    def _permissions(self, said: Feedback, caller: Caller) -> Permissions | str:
-        """Return who may read all that an opinion is about, or why that can't be said."""
+    def _made(self, said: Feedback, kind: Kind, caller: Caller) -> list[Row]:
+        """Return what an opinion gives, or say why it gives nothing."""
+        permissions = self._permissions(said, caller)
+        if not said["messages"]:
+            raise _Unfit(NO_PROMPT)
+        if not (examples := as_kind(columns_of(said), kind)):
+            raise _Unfit(NOTHING_SAID.format(kind=kind))
+        return [row_of(kind, each, SOURCE, said["documents"], permissions) for each in examples]
+
+    def _permissions(self, said: Feedback, caller: Caller) -> Permissions:
+        """Return who may read all that an opinion is about."""
         wanted = sorted(set(said["chunks"]))
         if not wanted:
-            return UNFOUNDED
+            raise _Unfit(UNFOUNDED)
         chunks = self.index.get(wanted, caller)
         if len(chunks) < len(wanted):
-            return GONE
+            raise _Unfit(GONE)
         return together(chunk.permissions for chunk in chunks)
+
+
+class _Unfit(Exception):  # noqa: N818 -- nobody else sees it
+    """Nothing is to be learned from an opinion; says why."""
 
 
 def columns_of(said: Feedback) -> dict[str, Any]:

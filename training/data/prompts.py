@@ -49,4 +49,4 @@ def passages_of(chunks: Sequence[Chunk]) -> list[Passage]:
 
 def as_message(message: AnyMessage) -> Message:
     """Return a message as rows have it."""
-    return Message(role=_ROLES[type(message)], content=message.text)  # type: ignore[typeddict-item, index]
+    return Message(role=_ROLES[type(message)], content=message.text)  # type: ignore[typeddict-item]

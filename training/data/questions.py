@@ -28,7 +28,7 @@ NO_ANSWER, NO_PASSAGE = "no answer is known", "no passage has the answer in one 
 
 @dataclass(frozen=True)
 class Questions:
-    """Reads corpus.jsonl, queries.jsonl with `answers`, and qrels.tsv; a document of the corpus is a passage."""
+    """Reads corpus.jsonl, queries.jsonl with `answers`, and qrels.tsv; a document is a passage."""
 
     embedder: Embeddings
     """What the validator measures with."""

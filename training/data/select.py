@@ -37,7 +37,7 @@ class Selection:
     held: float = 0.1
     """The part of the rows that is held back; 0 holds back none."""
     similar: float | None = 0.85
-    """Rows that have so many of their shingles in common are near-duplicates; None keeps all but equal ones."""
+    """Rows with so many of their shingles in common are near-duplicates; None keeps all but equal ones."""
     limit: int | None = None
     """Take the first so many rows."""
 
@@ -62,7 +62,7 @@ class Selector:
     """Tokens that a row may have."""
 
     def select(self, source: Source, kind: Kind, folder: Path) -> dict[str, Any]:
-        """Write the rows and the report into `folder`, and return the report; what is there is not done again.
+        """Write the rows and the report into `folder`, and return the report; what is done stays.
 
         Raises:
             UsageError: no row is left, or none can be held back.
@@ -101,7 +101,7 @@ class Selector:
                 return
 
     def _objection(self, row: Row, seen: set[bytes]) -> str | None:
-        """Return why a row is not used; permissions come first: what is forbidden must not hide what isn't."""
+        """Return why a row is not used; permissions first: what is forbidden must not hide what isn't."""
         if not row["readers"]:
             return UNKNOWN_READERS
         if not self._may_train(row):
@@ -191,6 +191,6 @@ def readers_of_model(permissions: set[Permissions]) -> dict[str, Any]:
 def _nothing(counts: Counts) -> str:
     reasons = "; ".join(f"{count} {reason}" for reason, count in counts.reasons().items()) or "it has none"
     return (
-        f"No row is left to learn from: {reasons}.\nA file's rows need readers (data.readers=[public]), and the "
-        "caller the permission documents:train and to read all documents of a row."
+        f"No row is left to learn from: {reasons}.\nA file's rows need readers (data.readers=[public]), and "
+        "the caller the permission documents:train, and to be a reader of all documents of a row."
     )

@@ -29,9 +29,10 @@ class Source(Protocol):
     """Where rows come from."""
 
     def rows(self, kind: Kind, caller: Caller, leave_out: LeaveOut) -> Iterable[Row]:
-        """Yield rows of `kind`, always the same in the same order while what they are taken from is the same.
+        """Yield rows of `kind`, the same in the same order while what they are taken from is the same.
 
-        Each has its documents, and who may read all of them; whether `caller` may train on it is decided later.
+        Each has its documents, and who may read all of them; whether `caller` may train on it is decided
+        later.
 
         Args:
             kind: what the method learns from.
@@ -49,15 +50,16 @@ def row_of(
     """Return a row of `kind`; its id is made of nothing but what is learned from."""
     learned = {name: columns[name] for name in COLUMNS[kind]}
     canonical = json.dumps(learned, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return Row(  # type: ignore[typeddict-item]  # the columns of one kind
+    whose = Row(
         id=sha256(canonical.encode()).hexdigest(),
         source=source,
         documents=sorted(set(documents)),
         readers=list(permissions.readers),
         classification=permissions.classification,
         tenant=permissions.tenant,
-        **learned,
     )
+    row: Row = {**whose, **learned}  # type: ignore[typeddict-item]  # the columns of that kind
+    return row
 
 
 def refuse_kind(kind: Kind, able: Sequence[Kind], source: str) -> None:

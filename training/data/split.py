@@ -62,9 +62,8 @@ def held_back(connected: Connected, share: float, seed: int) -> set[str]:
         return set()
     if len(sizes) < 2:
         raise UsageError(
-            f"All {sizes.total()} rows rest on documents that are connected, so none can be held back without "
-            "having been learned from. Allowed: two documents or more that no row has in common; or held=0, "
-            "without an evaluation."
+            f"All {sizes.total()} rows rest on connected documents, so none can be held back without being "
+            "learned from. Allowed: two documents or more that no row has in common; or held=0."
         )
     held: set[str] = set()
     count, most = 0, min(FULL * wanted, sizes.total() - 1)

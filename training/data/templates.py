@@ -41,10 +41,11 @@ _DETERMINER = re.compile(r"^(?:The|A|An|Each|Every|Any|No|All)\b")
 
 
 class Draft(NamedTuple):
-    """A question, and the sentence that answers it."""
+    """A question, and what a passage says to it."""
 
     question: str
-    sentence: str
+    forms: tuple[str, ...]
+    """Answers, the shortest first."""
     chunk: Chunk
 
 
@@ -54,24 +55,18 @@ def drafts(chunk: Chunk) -> Iterator[Draft]:
         for pattern, question in _COMPILED:
             if match := pattern.match(sentence):
                 parts = {name: _inner(said, chunk.text) for name, said in match.groupdict().items()}
-                yield Draft(question.format(**parts), sentence, chunk)
+                yield Draft(question.format(**parts), (sentence,), chunk)
                 break
 
 
 def whole_sentences(text: str) -> list[str]:
-    """Return the sentences that can be understood by themselves: not what belongs to a list, or leans on "it"."""
+    """Return the sentences that can be understood by themselves: none of a list, none that leans on "it"."""
     spans = (" ".join(text[start:end].split()) for start, end in sentences(text))
     return [
         each
         for each in spans
         if SHORTEST <= len(each) <= LONGEST and _WHOLE.match(each) and not _VAGUE.match(each)
     ]
-
-
-def in_place(draft: Draft) -> str:
-    """Return the question with the section that it is asked of, for one that many sections answer."""
-    place = draft.chunk.heading[-1] if draft.chunk.heading else draft.chunk.title
-    return f"{draft.question.removesuffix('?')} according to “{place}”?"
 
 
 def _inner(said: str, text: str) -> str:

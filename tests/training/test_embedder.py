@@ -1,0 +1,76 @@
+"""An embedder learns which words ask and which answer, and is served as it was trained."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from markgraph.errors import ConfigError
+from markgraph.models.embed import TransformerEmbeddings
+from markgraph.models.weights import load_encoder
+from markgraph.training.embedder import Collator, Embedder, pooled
+from markgraph.training.lora import Lora
+from markgraph.training.port import Job
+from tests.training.encoders import searches, tiny_encoder
+
+FAST: dict[str, Any] = {
+    "batch_size": 16,
+    "learning_rate": 3e-3,
+    "warmup": 0.0,
+    "text_tokens": 32,
+    "epochs": 6,
+}
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def test_held_back_questions_find_their_passage_after_training_and_are_embedded_as_trained(
+    tmp_path: Path,
+) -> None:
+    base, held = tiny_encoder(tmp_path / "base"), searches(24, seed=1)
+    method = Embedder(**FAST)
+    training: Any = method.training(Job(base, searches(160, seed=0), held, tmp_path))
+    training.train()
+    training.save_model(str(tmp_path / "model"))
+
+    before, after = (
+        mean(method.scores(base, model, held)["reciprocal_rank"]) for model in (None, tmp_path / "model")
+    )
+    assert before < 0.3
+    assert after > 1.8 * before, "each topic has many passages among these"
+    losses = [entry["eval_loss"] for entry in training.state.log_history if "eval_loss" in entry]
+    assert losses[-1] < losses[0]
+    names = {file.name for file in (tmp_path / "model").iterdir()}
+    assert names >= {"config.json", "model.safetensors", "tokenizer.json"}
+    assert not [name for name in names if name.endswith((".bin", ".pt"))]
+
+    text = held[0]["positive"]
+    served = TransformerEmbeddings(f"file:{tmp_path / 'model'}", max_tokens=32).embed_query(text)
+    tokens = dict(training.processing_class([text], return_tensors="pt"))
+    with torch.no_grad():
+        trained = pooled(training.model.eval(), tokens)[0]
+    assert torch.allclose(torch.tensor(served), trained, atol=1e-5)
+
+
+def test_a_passage_of_two_questions_is_there_once_and_is_right_for_both(tmp_path: Path) -> None:
+    tokenizer, _ = load_encoder(tiny_encoder(tmp_path / "base").folder)
+    first, second = searches(2, seed=0)
+    second["positive"] = first["positive"]
+    batch = Collator(tokenizer, 32, negatives=1)([first, second])
+    assert len(batch["passages"]["input_ids"]) == 3
+    assert batch["right"].tolist() == [0, 0]
+
+
+def test_an_encoder_of_its_own_takes_the_place_of_the_jobs_base(tmp_path: Path) -> None:
+    own, other = tiny_encoder(tmp_path / "own"), tiny_encoder(tmp_path / "other")
+    (other.folder / "model.safetensors").unlink()
+    method = Embedder(**FAST, base=own)
+    assert len(method.scores(other, None, searches(3, seed=1))["reciprocal_rank"]) == 3
+
+
+def test_adapters_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"method\.lora"):
+        Embedder(lora=Lora())

@@ -1,0 +1,129 @@
+"""Trains an embedder so that questions lie near the passages that answer them.
+
+The loss is InfoNCE (van den Oord et al. 2018) over the passages of a batch, those of other questions and the
+hard negatives, as in Karpukhin et al. 2020. Vectors are what MARK's own embedder makes of a text: the mean
+over its tokens, of length 1.
+
+Does NOT include: passages of other devices, prefixes for questions, distillation from a cross-encoder.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from markgraph.errors import ConfigError
+from markgraph.models.embed import TransformerEmbeddings
+from markgraph.models.weights import load_encoder
+from markgraph.training.base import Base
+from markgraph.training.port import Job, Scores, Training
+from markgraph.training.rows import Kind, Row
+from markgraph.training.settings import Settings
+from markgraph.training.whole import WholeTrainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedder(Settings):
+    """Learns which passage belongs to which question."""
+
+    name: str = "embedder"
+    kind: Kind = "search"
+    metric: str = "reciprocal_rank"
+    base: Base | None = None
+    """The encoder to start from; None: what the config calls `model`."""
+    temperature: float = 0.05
+    """What cosines are divided by."""
+    negatives: int = 3
+    """Hard negatives of each question that are used, at most."""
+    text_tokens: int = 256
+    """Longer texts are cut; the embedder has to read as far: embedder.max_tokens."""
+    learning_rate: float = 2e-5
+    epochs: float = 1.0
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lora is not None:
+            raise ConfigError("method.lora is set. Allowed: null; an embedder is trained as a whole.")
+
+    def training(self, job: Job) -> Training:
+        """Return the training of all the encoder's weights."""
+        tokenizer, encoder = load_encoder((self.base or job.base).folder)
+        return EmbedderTrainer(
+            self,
+            job,
+            model=encoder.train(),
+            train_dataset=list(job.rows),
+            eval_dataset=list(job.held) or None,
+            data_collator=Collator(tokenizer, self.text_tokens, self.negatives),
+            processing_class=tokenizer,
+        )
+
+    def scores(self, base: Base, model: Path | None, rows: Sequence[Row]) -> Scores:
+        """Return 1 / rank of each question's passage among all passages of these rows."""
+        folder = model or (self.base or base).folder
+        embedder = TransformerEmbeddings(f"file:{folder}", max_tokens=self.text_tokens)
+        texts = list(dict.fromkeys(text for row in rows for text in (row["positive"], *row["negatives"])))
+        passages = np.asarray(embedder.embed_documents(texts))  # (n, d)
+        questions = np.asarray(embedder.embed_documents([row["query"] for row in rows]))  # (q, d)
+        right = np.array([texts.index(row["positive"]) for row in rows])
+        near = questions @ passages.T  # (q, n)
+        ranks = 1 + (near > near[np.arange(len(rows)), right][:, None]).sum(1)
+        return {self.metric: (1 / ranks).tolist()}
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Makes a batch of rows: questions, and each different passage once."""
+
+    tokenizer: Any
+    longest: int
+    negatives: int
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Return the tokens of both, and which passage belongs to which question."""
+        own = [(row["positive"], *row["negatives"][: self.negatives]) for row in rows]
+        # Two questions with one passage: neither may learn that it is the other's.
+        texts = list(dict.fromkeys(text for each in own for text in each))
+        return {
+            "questions": self._tokens([row["query"] for row in rows]),
+            "passages": self._tokens(texts),
+            "right": torch.tensor([texts.index(row["positive"]) for row in rows]),
+        }
+
+    def _tokens(self, texts: list[str]) -> Mapping[str, Tensor]:
+        made: Mapping[str, Tensor] = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=self.longest, return_tensors="pt"
+        )
+        return dict(made)
+
+
+class EmbedderTrainer(WholeTrainer):
+    """Adds the loss."""
+
+    def __init__(self, settings: Embedder, job: Job, **parts: Any) -> None:
+        super().__init__(settings, job, **parts)
+        self.temperature = settings.temperature
+        self.can_return_loss = True  # in evaluation too, where transformers looks for labels
+        self.model_accepts_loss_kwargs = False  # the loss is a mean: accumulated ones are to be divided
+
+    def compute_loss(
+        self, model: Any, inputs: Mapping[str, Any], return_outputs: bool = False, **_: Any
+    ) -> Any:
+        """Return the cross entropy of the passages' cosines with each question."""
+        questions, passages = (pooled(model, inputs[name]) for name in ("questions", "passages"))
+        logits = questions @ passages.T / self.temperature  # (q, n)
+        loss = cross_entropy(logits, inputs["right"])
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+
+def pooled(model: Any, tokens: Mapping[str, Tensor]) -> Tensor:
+    """Return a vector of length 1 for each text, (b, d): the mean of its tokens'."""
+    hidden = model(**tokens).last_hidden_state  # (b, l, d)
+    mask = tokens["attention_mask"].unsqueeze(-1)  # (b, l, 1)
+    return normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
