@@ -22,6 +22,7 @@ from markgraph.ingestion.listing import Listing
 from markgraph.ingestion.report import Details
 from markgraph.ingestion.rules import Rules
 from markgraph.ingestion.store import Store
+from markgraph.models.registry import Registry
 from markgraph.nodes.authorize import Authorize
 from markgraph.nodes.index_documents import IndexDocuments
 from markgraph.nodes.link import Link
@@ -53,6 +54,7 @@ def build(
     embedder: Embedder | None = None,
     executor: Executor = EXECUTOR,
     details: Details = DETAILS,
+    models: Registry | None = None,
     authorize: Callable[..., Authorize] = Authorize,
     index_documents: Callable[..., IndexDocuments] = IndexDocuments,
     policy: Policy,
@@ -61,12 +63,13 @@ def build(
     """Return the compiled graph. Not a checkpointer but the ledger lets an interrupted run go on.
 
     `embedder` is only asked for its name: documents are read again when it is another.
+    `models` are told which documents are removed, or closed: some may have learned from them.
     """
     index = with_citations(index, citations)
     chunker = chunker or Chunker()
     settings = f"{chunker!r} {embedder.name if embedder else ''}"
     comparison = Comparison(corpus, ledger, rules, settings)
-    store = Store(index, ledger)
+    store = Store(index, ledger, models)
     read = index_documents(comparison, Listing(corpus), executor, chunker, store, details)
     graph = StateGraph(IngestState, Caller, input_schema=IngestRequest, output_schema=IngestReport)
     wiring = Wiring(graph, "ingest", Guard(policy, audit))

@@ -125,8 +125,8 @@ class Question(TypedDict):
     """What the caller wants to know."""
 
 
-class Answer(TypedDict):
-    """What a client gets."""
+class Answered(TypedDict):
+    """What a question comes to."""
 
     answer: str
     """With a mark such as `[1]` behind each sentence that rests on a source."""
@@ -141,8 +141,13 @@ class Answer(TypedDict):
     timings: Annotated[dict[str, float], merge_timings]
     """Milliseconds by node."""
     usage: Usage
+
+
+class Answer(Answered):
+    """What a client gets."""
+
     run_id: str
-    """What the audit log calls this run, also when it goes on later; feedback names it."""
+    """What the audit log calls this run; who rates the answer names it."""
 
 
 class Owned(TypedDict, total=False):
@@ -152,11 +157,13 @@ class Owned(TypedDict, total=False):
     """`TENANT:SUBJECT` of whoever began the thread; nobody else may go on with it."""
     grants: list[str]
     """What the caller might do and read when the run began; it goes on only with all of it."""
+    run_id: str
+    """What the audit log calls this run, also when it goes on later."""
     config: str
     """Hash of the graph's config as the audit log keeps it; empty without a log."""
 
 
-class QAState(Question, Answer, Owned):
+class QAState(Question, Answered, Owned):
     """Everything a run of `qa` knows."""
 
     standalone: str
@@ -256,8 +263,6 @@ class IngestReport(TypedDict):
 class IngestState(IngestRequest, IngestReport, Owned):
     """Everything a run of `ingest` knows."""
 
-    run_id: str
-    """What the audit log calls this run, also when it goes on later."""
     run: str
     """Names the plan of this run: which documents are to be read and which have left is in the ledger."""
     pending: int

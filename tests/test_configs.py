@@ -26,10 +26,14 @@ CONF = Path(__file__).parents[1] / "conf"
 NO_WEIGHTS = ["model=fake", "embedder=hash"]
 
 PRIMARIES = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem != "base")
-OPTIONS = sorted((str(file.parent.relative_to(CONF)), file.stem) for file in CONF.glob("*/**/*.yaml"))
+HYDRAS = set(CONF.glob("hydra/**/*.yaml"))
+"""Launchers and sweepers: tests/launching has their test."""
+OPTIONS = sorted(
+    (str(file.parent.relative_to(CONF)), file.stem) for file in set(CONF.glob("*/**/*.yaml")) - HYDRAS
+)
 OVERLAYS = {"experiment", "tier"}
 """Groups whose options choose options of other groups."""
-FILES = sorted(file for file in CONF.rglob("*.yaml") if file.name != "base.yaml")
+FILES = sorted(file for file in set(CONF.rglob("*.yaml")) - HYDRAS if file.name != "base.yaml")
 GRAPHS = sorted(file.stem for file in (CONF / "graph").glob("*.yaml"))
 
 

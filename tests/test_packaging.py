@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MAPPED = ("conf", "graphs", "nodes", "tools", "training")
 """Folders at the top of the tree that are packages below `markgraph`."""
+HYDRAS = "hydra_plugins"
+"""Where Hydra looks for plugins: a namespace of many distributions, so without an init file."""
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
@@ -20,10 +22,10 @@ SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 def packages_in_the_tree() -> set[str]:
     """Return the import name of each folder with Python modules, links not followed."""
     found = set()
-    for top in ("markgraph", *MAPPED):
+    for top in ("markgraph", HYDRAS, *MAPPED):
         for module in (ROOT / top).rglob("*.py"):
             name = ".".join(module.parent.relative_to(ROOT).parts)
-            found.add(name if top == "markgraph" else f"markgraph.{name}")
+            found.add(f"markgraph.{name}" if top in MAPPED else name)
     return found
 
 
@@ -35,10 +37,14 @@ def test_lists_every_package_of_the_tree() -> None:
 def test_every_package_has_an_init_file() -> None:
     bare = [
         name
-        for name in packages_in_the_tree()
+        for name in packages_in_the_tree() - {HYDRAS}
         if not (ROOT / "markgraph" / Path(*name.split(".")[1:]) / "__init__.py").is_file()
     ]
     assert bare == []
+
+
+def test_the_namespace_of_hydras_plugins_stays_open_to_others() -> None:
+    assert not (ROOT / HYDRAS / "__init__.py").exists()
 
 
 def test_maps_the_folders_at_the_top_under_one_import_name() -> None:

@@ -48,8 +48,8 @@ HASH = ["embedder=hash", "embedder.dimensions=64"]
 NO_WEIGHTS = ["model=fake", *HASH]
 STAND_INS = {"ask": NO_WEIGHTS, "graph": NO_WEIGHTS, "serve": NO_WEIGHTS}
 STAND_INS |= {"ingest": HASH, "search": HASH, "evaluate": HASH, "tune": HASH}
-STAND_INS |= {"keys": HASH, "feedback": HASH}
 STAND_INS |= {"train": ["model=local", "model.engine.source=file:tiny", "tracker=none", "method.epochs=1"]}
+STAND_INS |= {"keys": HASH, "feedback": HASH}
 STAND_INS |= {"doctor": ["threads=1"], "models": [], "token": [], "policy": [], "audit": [], "replay": []}
 # All configurations take a minute, and have a test of their own.
 STAND_INS |= {"verify": ["rerank=none", "citations=none", "model=fake", "index=words", "corpus=folder"]}

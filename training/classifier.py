@@ -15,6 +15,7 @@ from transformers.models.mamba.modeling_mamba import MambaPreTrainedModel
 from transformers.models.mamba2.modeling_mamba2 import Mamba2PreTrainedModel
 
 from markgraph.models.safe_config import safe_config
+from markgraph.models.weights import bars_for_people
 from markgraph.training.base import Base
 from markgraph.training.extra import peft
 from markgraph.training.scoring import is_adapter
@@ -28,7 +29,7 @@ class _Classifier:
     def __init__(self, config: Any) -> None:
         super().__init__(config)  # type: ignore[call-arg]
         self.num_labels = config.num_labels
-        self.backbone = AutoModel.from_config(config)
+        self.backbone = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
         self.post_init()  # type: ignore[attr-defined]
 
@@ -42,11 +43,11 @@ class _Classifier:
         )
 
 
-class MambaForSequenceClassification(_Classifier, MambaPreTrainedModel):
+class MambaForSequenceClassification(_Classifier, MambaPreTrainedModel):  # type: ignore[no-untyped-call]
     """Mamba with a score."""
 
 
-class Mamba2ForSequenceClassification(_Classifier, Mamba2PreTrainedModel):
+class Mamba2ForSequenceClassification(_Classifier, Mamba2PreTrainedModel):  # type: ignore[no-untyped-call]
     """Mamba-2 with a score."""
 
 
@@ -76,7 +77,7 @@ def _loaded(folder: Path, base: Base, seed: int) -> Any:
     register()
     config = safe_config(folder)
     config.num_labels = 1
-    with torch.random.fork_rng(), _untold():
+    with torch.random.fork_rng(), _untold(), bars_for_people():
         torch.manual_seed(seed)
         model: Any = AutoModelForSequenceClassification.from_pretrained(
             folder,

@@ -1,6 +1,6 @@
 """Pairs of answers, better and worse, as the trainers take them and as the methods are scored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from markgraph.training.base import Base
@@ -44,7 +44,7 @@ def pair_scores(margins: Sequence[float], **others: list[float]) -> Scores:
     return {"pair_accuracy": right, "pair_margin": list(margins), **others}
 
 
-def columns(pair: Pair) -> Mapping[str, list[int]]:
+def columns(pair: Pair) -> dict[str, Any]:
     """Return a pair as DPOTrainer's collator takes it."""
     return {
         "prompt_ids": pair.chosen.prompt,

@@ -16,6 +16,7 @@ from markgraph.security.effects import Effect, does
 from markgraph.training import state as channels
 from markgraph.training.base import Base
 from markgraph.training.begin import hash_of
+from markgraph.training.join import Together, together
 from markgraph.training.pipeline import Stage, Stages, base_of, method_of, stage_folder
 from markgraph.training.port import Job
 from markgraph.training.probe import Steps, measuring_memory
@@ -72,7 +73,9 @@ class Plan:
         set_seed(self.seed)
         with measuring_memory() as peak:
             # Without held-back rows: their loss is no part of a step.
-            training = method.training(Job(base, rows, (), folder, self.seed, callbacks=[probe]))
+            job = Job(base, rows, (), folder, self.seed, callbacks=[probe])
+            shared = Together(stage.name, str(run), str(scratch), steps=self.steps)
+            training = together(lambda: method.training(job), shared)
             training.train()
         if any(stage.name in (each.base, *each.models.values()) for each in self.stages):
             training.save_model(str(folder / "model"))

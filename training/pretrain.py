@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -106,9 +107,19 @@ class Pretrain(Settings):
             processing_class=tokenizer,
         )
 
-    def scores(self, base: Base, model: Path | None, rows: Sequence[Row]) -> Scores:
-        """Return the logarithm of each text's probability, in bits per byte."""
-        tokenizer, scored = load_causal(model or base.folder, "float32")
+    def scores(
+        self,
+        base: Base,  # noqa: ARG002 -- the port has it
+        model: Path | None,
+        rows: Sequence[Row],
+    ) -> Scores:
+        """Return the logarithm of each text's probability, in bits per byte.
+
+        What this starts from is no model: to it all bytes are alike.
+        """
+        if model is None:
+            return {self.metric: [-8.0] * len(rows)}
+        tokenizer, scored = load_causal(model, "float32")
         return {self.metric: [bits_per_byte(scored, tokenizer, row["text"], self.context) for row in rows]}
 
     def _tokenizer(self, job: Job) -> Any:
@@ -144,7 +155,7 @@ class Pretrain(Settings):
         made = _ARCHITECTURES[self.architecture](self.hidden_size)
         try:
             return AutoConfig.for_model(self.architecture, **settings | made | dict(self.sizes))
-        except ValueError as error:
+        except (ValueError, StrictDataclassError) as error:
             raise ConfigError(
                 f"These sizes make no {self.architecture}: {error} Correct method.sizes."
             ) from error

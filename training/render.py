@@ -82,6 +82,7 @@ def end_of_turn(base: Base) -> int:
         return ends[0]
     if tokenizer.eos_token_id is None:
         raise ConfigError(
-            f"{base.name} has no token that ends an answer. Allowed: a tokenizer with eos_token."
+            f"Nothing ends an answer of {base.name}. Allowed: a tokenizer with eos_token, or a chat template "
+            "that puts one of the model's own end tokens behind an answer."
         )
     return int(tokenizer.eos_token_id)

@@ -17,6 +17,7 @@ from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Resource
 from markgraph.training.base import Base
 from markgraph.training.follow import Follow
+from markgraph.training.join import Together, together
 from markgraph.training.pipeline import Stage, Stages, base_of, method_of, stage_folder
 from markgraph.training.plots import draw_log
 from markgraph.training.port import Job, Training
@@ -70,7 +71,9 @@ class Train:
         # Adapters begin at random: whatever ran before in this process must make no difference.
         set_seed(self.seed)
         job = Job(base, rows, held, folder, self.seed, callbacks=[follow])
-        return method_of(self.stage, run).training(job)
+        resume = last_checkpoint(folder / "checkpoints")
+        shared = Together(self.stage.name, str(run), str(run), resume=resume)
+        return together(lambda: method_of(self.stage, run).training(job), shared)
 
 
 def last_checkpoint(folder: Path) -> str | None:

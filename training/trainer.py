@@ -1,13 +1,14 @@
 """TRL's trainers, without what they tell others, and saving what MARK serves."""
 
+import json
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
+import torch
 from transformers import PrinterCallback
 
 from markgraph.errors import UsageError
-from markgraph.models.safe_config import safe_config
 from markgraph.models.weights import bars_for_people, load_tokenizer
 from markgraph.training.base import Base
 from markgraph.training.extra import peft
@@ -49,9 +50,19 @@ def trainer(kind: type, job: Job, *parts: type, **settings: Any) -> Any:
 
 
 def start(settings: Settings, base: Base) -> Any:
-    """Return the model that a training begins with, on the processor, or quantised on a GPU."""
+    """Return the model that a training begins with, on the processor, or quantised on a GPU.
+
+    Raises:
+        UsageError: it is to be quantised, and there is no GPU.
+        MissingExtraError: bitsandbytes is not installed.
+    """
     if settings.quantization is None:
         return base.causal()
+    if not torch.cuda.is_available():
+        raise UsageError(
+            f"method.quantization={settings.quantization} needs an NVIDIA GPU. Got: none that torch uses. "
+            "Leave it out: an adapter over a base in float32 is trained on processors, too."
+        )
     return base.causal("bfloat16", settings.quantization)
 
 
@@ -69,10 +80,15 @@ def save(model: Any, base: Base, folder: Path) -> None:
         return
     if getattr(model, "is_quantized", False):
         raise UsageError(f"{base.name} is quantised. Allowed: an adapter over it. Choose method.lora.")
-    was = safe_config(base.folder)
-    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        setattr(model.config, key, getattr(was, key))  # TRL has set them as it pads
     model.save_pretrained(folder)
     base.tokenizer.save_pretrained(folder)
-    if (ends := base.folder / "generation_config.json").exists():
+    _restore_ids(base.folder, folder)
+
+
+def _restore_ids(base: Path, folder: Path) -> None:
+    """Write the ids that begin, end and pad as the base has them: trainers set them to what they pad with."""
+    was, now = (json.loads((each / "config.json").read_text("utf-8")) for each in (base, folder))
+    ids = {key: was.get(key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    (folder / "config.json").write_text(json.dumps(now | ids, indent=2) + "\n", "utf-8")
+    if (ends := base / "generation_config.json").exists():
         copyfile(ends, folder / ends.name)

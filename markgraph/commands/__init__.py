@@ -1,1 +1,3 @@
-"""What each verb of the command line does with its composed config: `run(config) -> exit code`."""
+"""What each verb of the command line does with its composed config: `run(config)` returns an exit code, or an
+`Outcome` with a figure, too.
+"""

@@ -18,6 +18,7 @@ from markgraph.commands.checks import OUTPUTS, check_choice
 from markgraph.commands.guarded import journal_of
 from markgraph.commands.terminal import Draft, print_answer
 from markgraph.errors import UsageError
+from markgraph.launching.outcome import Outcome
 from markgraph.retrieval.storage import storage_errors
 from markgraph.security.caller import Caller, thread_key
 from markgraph.security.policy import Need, Resource
@@ -26,8 +27,8 @@ from markgraph.verification.verify import require_safe
 REFUSED = 3
 
 
-def run(config: DictConfig) -> int:
-    """Ask `config.question`, print the answer, and return 0, or 3 for a refusal."""
+def run(config: DictConfig) -> Outcome:
+    """Ask `config.question`, print the answer, and return 0, or 3 for a refusal, with the verdict's score."""
     check_choice(config, "output", OUTPUTS)
     check_choice(config, "approve", (None, True, False))
     graph = require_safe(build_graph(config))
@@ -44,7 +45,7 @@ def run(config: DictConfig) -> int:
         print(json.dumps(answer, ensure_ascii=False))  # noqa: T201
     else:
         print_answer(answer)
-    return REFUSED if answer["refused"] else 0
+    return Outcome(REFUSED if answer["refused"] else 0, answer["verdict"]["score"])
 
 
 def _ask(graph: Graph, caller: Caller, thread: RunnableConfig, config: DictConfig) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from markgraph.collection import check_collection, collections_in
 from markgraph.config_errors import explain, nearest
 from markgraph.environment import check_environment, search_path
 from markgraph.errors import ConfigError, EmptyIndexError
+from markgraph.launching.outcome import Outcome, collecting, note, tell
 from markgraph.security.doors import TOKEN
 
 
@@ -28,6 +29,39 @@ def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
         MarkError: whatever the verb raises, and ConfigError for overrides that don't fit.
     """
     check_environment()
+    _prepare_process(verb)
+    faults: list[BaseException] = []
+
+    def task(config: DictConfig) -> float | None:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            print(f"[{HydraConfig.get().job.override_dirname}]", file=sys.stderr)  # noqa: T201
+        try:
+            _set_log_level(config.get("debug", {}).get("log_level", "WARNING"))
+            outcome = _run(job, config)
+        except BaseException as fault:  # Hydra would print it as its own
+            faults.append(fault)
+            return None
+        note(outcome)
+        return outcome.figure
+
+    umask = os.umask(0o077)  # documents and threads are nobody else's, on a shared machine too
+    arguments, sys.argv = sys.argv, [f"markgraph {verb}", *search_path(overrides), *overrides]
+    try:
+        with collecting() as outcomes:
+            hydra.main(version_base="1.3", config_path="pkg://markgraph.conf", config_name=job)(task)()
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise explain(error, with_chosen_groups(job, overrides)) from error
+    finally:
+        sys.argv = arguments
+        os.umask(umask)
+    if faults:
+        raise _explained(faults[0], job, overrides)
+    tell(outcomes)
+    return max((outcome.code for outcome in outcomes), default=0)
+
+
+def _prepare_process(verb: str) -> None:
+    """Set what libraries read from the environment when they are imported."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints errors itself, and exits
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -36,30 +70,6 @@ def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
     if verb == "serve":
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    codes: list[int] = []
-    faults: list[BaseException] = []
-
-    def task(config: DictConfig) -> None:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            print(f"[{HydraConfig.get().job.override_dirname}]", file=sys.stderr)  # noqa: T201
-        try:
-            _set_log_level(config.get("debug", {}).get("log_level", "WARNING"))
-            codes.append(_run(job, config))
-        except BaseException as fault:  # Hydra would print it as its own
-            faults.append(fault)
-
-    umask = os.umask(0o077)  # documents and threads are nobody else's, on a shared machine too
-    arguments, sys.argv = sys.argv, [f"markgraph {verb}", *search_path(overrides), *overrides]
-    try:
-        hydra.main(version_base="1.3", config_path="pkg://markgraph.conf", config_name=job)(task)()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise explain(error, with_chosen_groups(job, overrides)) from error
-    finally:
-        sys.argv = arguments
-        os.umask(umask)
-    if faults:
-        raise _explained(faults[0], job, overrides)
-    return max(codes, default=0)
 
 
 def _explained(fault: BaseException, job: str, overrides: Sequence[str]) -> BaseException:
@@ -69,13 +79,13 @@ def _explained(fault: BaseException, job: str, overrides: Sequence[str]) -> Base
     return fault
 
 
-def _run(job: str, config: DictConfig) -> int:
+def _run(job: str, config: DictConfig) -> Outcome:
     """Run a verb; where it found its collection empty, say which, and which others there are."""
     check_collection(config)
     if os.environ.get(TOKEN) and "caller" in (config.get("auth") or {}):
         print(f"{TOKEN} is not read with auth=none. Say auth=dev or auth=oidc.", file=sys.stderr)  # noqa: T201
     try:
-        code: int = import_module(f"markgraph.commands.{job}").run(config)
+        ran: int | Outcome = import_module(f"markgraph.commands.{job}").run(config)
     except EmptyIndexError as error:
         others = ", ".join(collections_in(config.data_dir)) or "none"
         raise EmptyIndexError(
@@ -83,7 +93,7 @@ def _run(job: str, config: DictConfig) -> int:
             f"{config.data_dir}: {others}. Choose one with collection=NAME, or run "
             f"`markgraph ingest FOLDER collection={config.collection}` first."
         ) from error
-    return code
+    return ran if isinstance(ran, Outcome) else Outcome(ran)
 
 
 def _set_log_level(level: str) -> None:

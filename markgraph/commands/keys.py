@@ -17,6 +17,7 @@ from markgraph.commands.checks import OUTPUTS, check_choice
 from markgraph.commands.guarded import check_tenant, journal_of
 from markgraph.errors import ConfigError, UsageError
 from markgraph.ingestion.lock import alone
+from markgraph.models.registry import Registry
 from markgraph.retrieval.hybrid import HybridIndex
 from markgraph.security.doors import Door, LocalDoor
 from markgraph.security.policy import Need, Resource
@@ -140,6 +141,7 @@ def shred(config: DictConfig, keyring: Keyring) -> dict[str, Any]:
             "Add yes=true if that is meant."
         )
     keyring.shred(tenant)
+    Registry(Path(config.data_dir) / "models").note_shredded(tenant)
     return {"shredded": keyring.names().shredded}
 
 

@@ -1,6 +1,5 @@
 """`markgraph models`: which there are, what their number formats cost, and writing them for other engines."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from markgraph.commands import models_registered as registered
 from markgraph.commands.checks import OUTPUTS, check_choice
+from markgraph.commands.printing import print_facts, print_json
 from markgraph.errors import ConfigError
 from markgraph.models.catalog import catalog, fetched, weights_of
 from markgraph.models.gate import bounds_of, parameters, remembered
@@ -32,16 +33,20 @@ TOO_FAR = 1
 
 def run(config: DictConfig) -> int:
     """Do what the action says, and return its exit code."""
-    check_choice(config, "action", tuple(ACTIONS))
+    action, _, name = str(config.action).partition(" ")
+    config.action = action
+    check_choice(config, "action", (*ACTIONS, "promote", "retire"))
     check_choice(config, "output", OUTPUTS)
-    return ACTIONS[config.action](config)
+    if name or action not in ACTIONS:
+        return registered.run(config, action, name)
+    return ACTIONS[action](config)
 
 
 def list_models(config: DictConfig) -> int:
-    """Print the options of `conf/model`."""
-    found = catalog()
+    """Print the options of `conf/model`, and what was registered."""
+    found = [*catalog(), *registered.listed(config)]
     if config.output == "json":
-        _print_json([asdict(each) for each in found])
+        print_json([asdict(each) for each in found])
         return 0
     table = Table("model", "tier", "weights", "what it is", box=None, padding=(0, 2, 0, 0))
     for each in found:
@@ -74,10 +79,10 @@ def show_model(config: DictConfig) -> int:
             if found
         }
     if config.output == "json":
-        _print_json(about)
+        print_json(about)
     else:
         checked = {mode: _worst(found) for mode, found in noted.items() if found}
-        _print_facts(about | {"checked": "; ".join(f"{mode}: {text}" for mode, text in checked.items())})
+        print_facts(about | {"checked": "; ".join(f"{mode}: {text}" for mode, text in checked.items())})
     return 0
 
 
@@ -93,7 +98,7 @@ def quantize_model(config: DictConfig) -> int:
     bounds = Bounds(_share(config, "kl", usual.kl, 10.0), _share(config, "top1", usual.top1, 1.0))
     report = quantize(_folder(settings), mode, bounds)
     if config.output == "json":
-        _print_json(asdict(report) | {"passed": not report.broken})
+        print_json(asdict(report) | {"passed": not report.broken})
     else:
         _print_report(report)
     return TOO_FAR if report.broken else 0
@@ -111,9 +116,9 @@ def export(config: DictConfig) -> int:
         settings["source"], settings.get("sha256"), config.to, Path(config.folder), config.name
     )
     if config.output == "json":
-        _print_json(asdict(report))
+        print_json(asdict(report))
     else:
-        _print_facts(asdict(report))
+        print_facts(asdict(report))
     return 0
 
 
@@ -126,9 +131,9 @@ def write_folder_manifest(config: DictConfig) -> int:
     place = write_manifest(Path(config.folder))
     about = {"manifest": str(place), "sha256": digest(place.parent)}
     if config.output == "json":
-        _print_json(about)
+        print_json(about)
     else:
-        _print_facts(about)
+        print_facts(about)
     return 0
 
 
@@ -163,19 +168,6 @@ def _share(config: DictConfig, key: str, usual: float, most: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
         raise ConfigError(f"Config {key!r} has value {value!r}. Allowed: a number, 0 to {most:g}.")
     return float(value)
-
-
-def _print_json(found: object) -> None:
-    print(json.dumps(found, ensure_ascii=False, default=str))  # noqa: T201
-
-
-def _print_facts(facts: Mapping[str, Any]) -> None:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column()
-    grid.add_column(overflow="fold")
-    for name, value in facts.items():
-        grid.add_row(name, "none" if value in (None, "") else str(value))
-    Console(highlight=False, markup=False).print(grid)
 
 
 def _print_report(report: "Report") -> None:

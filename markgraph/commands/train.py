@@ -21,26 +21,41 @@ from markgraph.commands.train_progress import Progress
 from markgraph.commands.train_report import print_plan, print_report
 from markgraph.errors import UsageError
 from markgraph.ingestion.interrupt import heeding_ctrl_c
+from markgraph.launching.outcome import Outcome
+from markgraph.launching.processes import leading, rank
 from markgraph.retrieval.storage import storage_errors
 from markgraph.security.caller import Caller, thread_key
 from markgraph.verification.verify import require_safe
 
 NO_BETTER = 3
+JOINS = ("stages", "settings", "seed", "authorize", "policy", "audit")
+"""What of the graph's settings a process beside the first needs."""
 STARTING = ("seed", "name", "run")
 """Settings, beside the groups that it keeps, that a run has from its beginning."""
 
 
-def run(config: DictConfig) -> int:
-    """Plan, and train if that is confirmed; return 0, or 3 where the gate refused what was trained."""
+def run(config: DictConfig) -> Outcome:
+    """Plan, and train if that is confirmed; return 0, or 3 where the gate refused what was trained.
+
+    A sweep looks at what the candidate reaches in the metric that it has to be better in.
+    """
     check_choice(config, "output", OUTPUTS)
     check_choice(config, "confirm", (None, True, False))
     if config.resume is not None:
         config = _as_it_began(config)
     name = str(config.resume or config.run or _new_name())
     caller: Caller = make(config, "auth").caller
+    if rank():
+        _join_in(config, caller)
+        return Outcome(0)
     graph = require_safe(build_graph(config))
     thread: RunnableConfig = {"configurable": {"thread_id": thread_key(caller, f"train:{name}")}}
-    with storage_errors(Path(config.data_dir)), _alone(_folder(config) / f"{name}.lock"), heeding_ctrl_c():
+    with (
+        storage_errors(Path(config.data_dir)),
+        _alone(_folder(config) / f"{name}.lock"),
+        heeding_ctrl_c(),
+        leading(),
+    ):
         try:
             return _carried_out(graph, caller, thread, config, name)
         except KeyboardInterrupt:
@@ -48,7 +63,9 @@ def run(config: DictConfig) -> int:
             raise
 
 
-def _carried_out(graph: Graph, caller: Caller, thread: RunnableConfig, config: DictConfig, name: str) -> int:
+def _carried_out(
+    graph: Graph, caller: Caller, thread: RunnableConfig, config: DictConfig, name: str
+) -> Outcome:
     """Run the graph to its end, or to its plan."""
     snapshot = graph.get_state(thread)
     if config.resume is not None and not snapshot.values:
@@ -60,10 +77,20 @@ def _carried_out(graph: Graph, caller: Caller, thread: RunnableConfig, config: D
     if asked:
         print_plan(state, config)
         if not _is_confirmed(config):
-            return 0
+            return Outcome(0)
         state, _ = _run(graph, Command(resume=True), caller, thread)
     print_report(state, config, done_before=done)
-    return NO_BETTER if state.get("verdict") and not state["verdict"]["accepted"] else 0
+    is_refused = bool(state.get("verdict")) and not state["verdict"]["accepted"]
+    candidate = state.get("scores", {}).get("candidate", {})
+    return Outcome(NO_BETTER if is_refused else 0, candidate.get(state.get("metric")))
+
+
+def _join_in(config: DictConfig, caller: Caller) -> None:
+    """Take part in the trainings of the first of several processes, and say nothing."""
+    config = config.copy()
+    OmegaConf.set_struct(config, False)
+    config.graph = {key: config.graph[key] for key in JOINS} | {"_target_": "markgraph.training.join.build"}
+    require_safe(build_graph(config)).invoke({"run": ""}, context=caller)
 
 
 def _run(graph: Graph, start: Any, caller: Caller, thread: RunnableConfig) -> tuple[dict[str, Any], list[Any]]:

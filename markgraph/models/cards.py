@@ -7,11 +7,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from markgraph.security.caller import Caller
-from markgraph.security.classification import level_of
 from markgraph.security.permissions import Permissions, may_read
-
-LEVEL = "level:"
-"""What begins an atom that names a classification: `level:restricted` among a row's readers."""
 
 
 class _Plain(BaseModel):
@@ -95,15 +91,17 @@ def lineage(rows: Iterable[Mapping[str, Any]], tenant: str) -> Lineage:
     """Return what `rows` say of a model that learned from all of them.
 
     Args:
-        rows: each with `id`, `documents`, `readers` and `classification`: `markgraph.training.rows.Row`.
-        tenant: whose documents they are.
+        rows: each with `id`, `documents`, `readers`, `classification` and `tenant`, as
+            `markgraph.training.rows.Row` has them.
+        tenant: whose a row is that doesn't say so.
     """
     ids, documents, audience = set(), set(), set()
     for row in rows:
         ids.add(row["id"])
         documents.update(row["documents"])
-        audience.add(_permissions(row["readers"], row.get("classification", 0), tenant))
-    order = sorted(audience, key=lambda each: (each.readers, each.classification))
+        readers, level = tuple(sorted(set(row["readers"]))), row.get("classification", 0)
+        audience.add(Permissions(row.get("tenant", tenant), readers, level))
+    order = sorted(audience, key=lambda each: (each.tenant, each.readers, each.classification))
     return Lineage(tuple(sorted(ids)), tuple(sorted(documents)), tuple(order))
 
 
@@ -112,10 +110,3 @@ def may_use(caller: Caller, audience: Iterable[Permissions]) -> bool:
     wanted = list(audience)
     known = bool(caller.subject and caller.tenant)
     return known and bool(wanted) and all(may_read(caller, each) for each in wanted)
-
-
-def _permissions(readers: Iterable[str], classification: int, tenant: str) -> Permissions:
-    atoms = set(readers)
-    levels = {atom for atom in atoms if atom.startswith(LEVEL)}
-    level = max((level_of(atom.removeprefix(LEVEL)) for atom in levels), default=classification)
-    return Permissions(tenant, tuple(sorted(atoms - levels)), level)

@@ -18,7 +18,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock
@@ -27,6 +26,7 @@ from markgraph.environment import home
 from markgraph.errors import UsageError, WeightsError
 from markgraph.models import manifest
 from markgraph.models.cards import Card, Change, Registered
+from markgraph.models.registry_changes import CHANGES, add_changes, now, read_changes
 from markgraph.models.registry_files import ADAPTER, NAMES, check_name, copy_served, read_card, reading, sync
 from markgraph.retrieval.storage import storage_errors, write_whole
 from markgraph.security.permissions import Permissions
@@ -74,7 +74,7 @@ class Registry:
                 name=name,
                 version=version,
                 kind="adapter" if (draft / "weights" / ADAPTER).exists() else "model",
-                added=_now(),
+                added=now(),
                 sha256=manifest.combined(manifest.hashes(draft / "weights")),
                 card=self._inherited(card),
             )
@@ -186,10 +186,7 @@ class Registry:
 
     def changes(self, name: str, version: int) -> list[Change]:
         """Return what became of the documents that a version learned from; raises StorageError if damaged."""
-        file = self._of(name, version) / "changes.json"
-        with reading(file):
-            noted = json.loads(file.read_text("utf-8")) if file.exists() else []
-            return [Change.model_validate_json(json.dumps(each)) for each in noted]
+        return read_changes(self._of(name, version) / CHANGES)
 
     def audience(self, name: str, version: int) -> tuple[Permissions, ...]:
         """Return who may use a version: whoever has all of these permissions, those given since included."""
@@ -198,22 +195,22 @@ class Registry:
 
     def note(self, tenant: str, changed: Mapping[str, Permissions | None]) -> None:
         """Note at all that learned from them that documents were removed (None), or permitted to others."""
-        if not changed or not self.folder.is_dir():
-            return
-        with self._alone():
-            for name in self.names():
-                for known in self.versions(name):
-                    learned = changed.keys() & set(known.card.documents)
-                    if learned and tenant == known.card.tenant:
-                        self._note(known, {each: changed[each] for each in sorted(learned)})
+        for known in self._of_tenant(tenant) if changed else ():
+            if learned := changed.keys() & set(known.card.documents):
+                self._note(known, {each: changed[each] for each in sorted(learned)})
+
+    def note_shredded(self, tenant: str) -> None:
+        """Note at all that learned from a tenant's documents that all of these are gone."""
+        for known in self._of_tenant(tenant):
+            self._note(known, dict.fromkeys(known.card.documents))
+
+    def _of_tenant(self, tenant: str) -> list[Registered]:
+        found = (known for name in self.names() for known in self.versions(name))
+        return [known for known in found if known.card.tenant == tenant]
 
     def _note(self, known: Registered, changed: Mapping[str, Permissions | None]) -> None:
-        latest = {(each.document, each.what): each for each in self.changes(known.name, known.version)}
-        for each, permissions in changed.items():
-            what = "removed" if permissions is None else "permitted"
-            latest[each, what] = Change(document=each, what=what, time=_now(), permissions=permissions)
-        told = [each.model_dump(mode="json") for each in latest.values()]
-        write_whole(self._of(known.name, known.version) / "changes.json", json.dumps(told, indent=1))
+        with self._alone():
+            add_changes(self._of(known.name, known.version) / CHANGES, changed)
 
     def _inherited(self, card: Card) -> Card:
         if card.base is None or not card.base.source.startswith(SCHEME):
@@ -293,7 +290,3 @@ def _found(registry: Registry, name: str, which: str) -> Registered:
         return registry.get(name, which)
     except UsageError as error:
         raise WeightsError(str(error)) from error
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -78,7 +78,8 @@ def test_quantize_refuses_a_broken_bound_and_keeps_what_it_measured(
     [
         (
             ("quantise",),
-            "Config 'action' has value 'quantise'. Allowed: list, show, quantize, export, manifest.",
+            "Config 'action' has value 'quantise'. Allowed: list, show, quantize, export, manifest, promote, "
+            "retire.",
         ),
         (("quantize", "mode=tiny"), "Config 'mode' has value 'tiny'. Allowed: fast, small."),
         (("quantize", "kl=little"), "Config 'kl' has value 'little'. Allowed: a number, 0 to 10."),

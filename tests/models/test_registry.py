@@ -18,7 +18,7 @@ from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions
 from tests.engines.tiny import tiny_llama
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"id": "a" * 64, "documents": ["terms.md"], "readers": ["public"]},
     {"id": "b" * 64, "documents": ["contract.md", "terms.md"], "readers": ["g:legal", "u:boss"]},
 ]
@@ -210,9 +210,10 @@ def test_only_who_may_read_all_that_was_learned_may_use_it() -> None:
     assert not may_use(Caller(), audience)
     assert not may_use(LAWYER, lineage([*ROWS, ROWS[0] | {"readers": []}], "default").audience)
     assert not may_use(LAWYER, ())
-    secret = lineage([ROWS[0] | {"readers": ["public", "level:restricted"]}], "default").audience
+    secret = lineage([ROWS[0] | {"classification": 3}], "default").audience
     assert secret == (Permissions("default", ("public",), 3),)
     assert not may_use(LAWYER, secret)
+    assert not may_use(LAWYER, lineage([ROWS[0] | {"tenant": "other"}], "default").audience)
     assert may_use(Caller("ada", ("reader",), clearance=3), secret)
 
 

@@ -9,7 +9,8 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 from markgraph.training.base import Base
 from markgraph.training.rows import Row
 
-TOPICS = {"pay": "invoice", "deliver": "parcel", "bind": "contract", "leave": "notice"}
+TOPICS = {f"ask{at}": f"answer{at}" for at in range(24)}
+"""What a question on a topic says, and what a passage says that answers it."""
 FILLER = ["the", "party", "shall", "under", "this", "agreement", "of", "within"]
 
 
@@ -26,6 +27,8 @@ def tiny_encoder(folder: Path) -> Base:
         intermediate_size=64,
         max_position_embeddings=32,
         initializer_range=0.2,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -40,13 +43,17 @@ def _sentence(draw: random.Random, word: str) -> str:
     return " ".join(words)
 
 
-def searches(count: int, seed: int) -> list[Row]:
-    """Return questions, each with the passage on its topic and one on each other topic."""
-    draw = random.Random(seed)
+def searches(count: int, seed: int, topics: int = 24) -> list[Row]:
+    """Return questions on one topic after the other, each with its passage and one on another topic.
+
+    With fewer topics than there are, the others are those that nobody asks about: easily learned.
+    """
+    draw, known = random.Random(seed), list(TOPICS)
+    asked = known[:topics]
     rows = []
     for at in range(count):
-        topic = draw.choice(list(TOPICS))
-        texts = {other: _sentence(draw, answer) for other, answer in TOPICS.items()}
+        topic = asked[at % topics]
+        other = draw.choice(known[topics:] or [each for each in known if each != topic])
         rows.append(
             Row(
                 id=f"{seed}-{at}",
@@ -54,18 +61,18 @@ def searches(count: int, seed: int) -> list[Row]:
                 documents=[],
                 readers=["public"],
                 query=_sentence(draw, topic),
-                positive=texts[topic],
-                negatives=[text for other, text in texts.items() if other != topic],
+                positive=_sentence(draw, TOPICS[topic]),
+                negatives=[_sentence(draw, TOPICS[other])],
             )
         )
     return rows
 
 
 def entailments(count: int, seed: int) -> list[Row]:
-    """Return premises and hypotheses: half of them are on one topic."""
+    """Return premises, and hypotheses of which half are on their topic."""
     made = []
-    for at, row in enumerate(searches(count, seed)):
-        label = at % 2
+    for at, row in enumerate(searches(count, seed, topics=4)):
+        label = at // 4 % 2
         hypothesis = row["positive"] if label else row["negatives"][0]
         made.append(
             Row(

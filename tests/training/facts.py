@@ -1,6 +1,7 @@
 """A few planted facts, as rows of each kind, for models of a few thousand random weights."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,9 @@ def tiny_base(family: str, folder: Path) -> Base:
     return base
 
 
-def job(base: Base, rows: list[Row], folder: Path, max_steps: int, **changes: object) -> Job:
-    """Return a job that follows the loss on the very rows it learns."""
-    return Job(base, rows, [], folder, **({"max_steps": max_steps} | changes))  # type: ignore[arg-type]
+def job(base: Base, rows: list[Row], folder: Path, max_steps: int, **changes: Any) -> Job:
+    """Return a job of so many steps."""
+    return replace(Job(base, rows, [], folder, max_steps=max_steps), **changes)
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ FAST: dict[str, Any] = {
     "learning_rate": 3e-3,
     "warmup": 0.0,
     "text_tokens": 32,
-    "epochs": 10,
+    "epochs": 4,
 }
 
 
@@ -25,8 +25,8 @@ FAST: dict[str, Any] = {
 def test_held_back_rows_are_told_apart_after_training(kind: Any, tmp_path: Path) -> None:
     base = tiny_encoder(tmp_path / "base")
     rows, held = (
-        searches(count, seed) if kind == "search" else entailments(4 * count, seed)
-        for count, seed in ((120, 0), (16, 1))
+        searches(count, seed, topics=4) if kind == "search" else entailments(2 * count, seed)
+        for count, seed in ((240, 0), (32, 1))
     )
     method = CrossEncoder(**FAST, kind=kind)
     training = method.training(Job(base, rows, held, tmp_path))

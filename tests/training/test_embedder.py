@@ -19,7 +19,7 @@ FAST: dict[str, Any] = {
     "learning_rate": 3e-3,
     "warmup": 0.0,
     "text_tokens": 32,
-    "epochs": 6,
+    "epochs": 16,
 }
 
 
@@ -32,15 +32,15 @@ def test_held_back_questions_find_their_passage_after_training_and_are_embedded_
 ) -> None:
     base, held = tiny_encoder(tmp_path / "base"), searches(24, seed=1)
     method = Embedder(**FAST)
-    training: Any = method.training(Job(base, searches(160, seed=0), held, tmp_path))
+    training: Any = method.training(Job(base, searches(240, seed=0), held, tmp_path))
     training.train()
     training.save_model(str(tmp_path / "model"))
 
     before, after = (
         mean(method.scores(base, model, held)["reciprocal_rank"]) for model in (None, tmp_path / "model")
     )
-    assert before < 0.3
-    assert after > 1.8 * before, "each topic has many passages among these"
+    assert before < 0.1
+    assert after > 0.3, "two of these passages, on average, are on the topic of a question"
     losses = [entry["eval_loss"] for entry in training.state.log_history if "eval_loss" in entry]
     assert losses[-1] < losses[0]
     names = {file.name for file in (tmp_path / "model").iterdir()}

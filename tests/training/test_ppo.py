@@ -9,15 +9,17 @@ import torch
 from safetensors.torch import load_file
 
 from markgraph.errors import ConfigError
+from markgraph.training.classifier import reward_model
 from markgraph.training.lora import Lora
 from markgraph.training.port import Scores
 from markgraph.training.ppo import Ppo, PpoTraining
 from markgraph.training.ppo_loss import Penalty, log_probabilities
-from markgraph.training.render import prompt_ids
+from markgraph.training.render import prompt_ids, tokens
+from markgraph.training.reward import Reward, rewarded
 from markgraph.training.rows import Row
 from markgraph.training.samples import said_logits, sample, until_end
 from markgraph.training.scoring import load
-from tests.training.facts import FACTS, FAMILIES, digests, job, row, tiny_base
+from tests.training.facts import FACTS, FAMILIES, digests, job, pair_rows, row, tiny_base
 
 
 class Vowels:
@@ -105,6 +107,24 @@ def test_a_broken_off_training_resumes_to_the_very_same_adapter(tmp_path: Path) 
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one)
     assert not (tmp_path / "broken/checkpoints/checkpoint-2").exists(), "two are kept"
+
+
+def test_a_reward_model_that_was_trained_judges_in_place_of_functions(tmp_path: Path) -> None:
+    base = tiny_base("mamba2", tmp_path)
+    taught = Reward(lora=Lora(r=4), batch_size=3, learning_rate=1e-2, save_steps=999)
+    teaching = taught.training(job(base, pair_rows(), tmp_path / "taught", 2))
+    teaching.train()
+    teaching.save_model(str(tmp_path / "judge"))
+
+    method = Ppo(**FAST | {"reward": str(tmp_path / "judge")})
+    said = ["the user", "go away", ""]
+    model = reward_model(base, tmp_path / "judge")
+    expected = [rewarded(model, tokens(base, row, text)) for row, text in zip(task_rows(), said, strict=True)]
+    assert method.judge(base)(said, task_rows()) == {"reward": expected}
+    assert len(set(expected)) == 3
+    training = method.training(job(base, task_rows(), tmp_path, 1))
+    training.train()
+    assert -10 < training.state.log_history[0]["reward"] < 10
 
 
 def test_a_high_penalty_keeps_the_policy_near_the_reference(tmp_path: Path) -> None:

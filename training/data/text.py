@@ -11,8 +11,7 @@ from markgraph.security.permissions import Permissions, check_readers
 from markgraph.training.data.source import LeaveOut, refuse_kind, row_of
 from markgraph.training.rows import Kind, Row
 
-UNREADABLE = "can't be read"
-EMPTY = "has no text"
+UNREADABLE = "can't be read, or holds no text"
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,6 @@ class Text:
                 document = item.load()
             except DocumentError:
                 leave_out(self.corpus.name, UNREADABLE, item.source)
-                continue
-            if not document.text.strip():
-                leave_out(self.corpus.name, EMPTY, item.source)
                 continue
             text = f"{document.title}\n\n{document.text}"
             yield row_of("text", {"text": text}, self.corpus.name, [document.source], permissions)

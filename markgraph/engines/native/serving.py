@@ -115,7 +115,7 @@ def _scheduler(
     folder = safetensors_folder(weights)
     mode = settings.mode
     if settings.gate and native(folder):
-        mode = _passing(folder, mode, torch.get_num_threads())
+        mode = passing_mode(folder, mode, torch.get_num_threads())
     decoder = load_decoder(folder, mode, adapters)
     states = _states(settings, folder, mode, adapters)
     prefixes = PrefixCache(decoder, settings.prefix_bytes, states)
@@ -128,7 +128,7 @@ def _scheduler(
     )
 
 
-def _passing(folder: Path, mode: str, threads: int) -> str:
+def passing_mode(folder: Path, mode: str, threads: int) -> str:
     """Return the mode to serve in: `mode`, or `exact` where that is too far from it on this machine.
 
     Raises:

@@ -1,0 +1,126 @@
+"""Sweeps as a person starts them: each job a process, its words and exit codes kept, the best found."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from markgraph.cli import run
+from tests.commands.conftest import STAND_INS, Ran
+
+Command = Callable[..., Ran]
+PAY = "Within how many days must the customer pay an invoice?"
+RATE = ("feedback", "up", "-m", "thread=t1,t2", "experiment=no_weights")
+"""Fails at once in each process, with 2 and a message that names its thread."""
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def markgraph(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Return a function that runs `markgraph ARGUMENTS`, launchers in this process."""
+
+    def call(*arguments: str) -> Ran:
+        capfd.readouterr()
+        code = run(arguments)
+        return Ran(code, *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def collection(tmp_path: Path, markgraph: Command) -> None:
+    (tmp_path / "terms.md").write_text("# Terms\n\nThe customer shall pay each invoice within 30 days.\n")
+    assert markgraph("ingest", str(tmp_path / "terms.md"), "experiment=no_weights").code == 0
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ("hydra/launcher=ray", "hydra.launcher.cpus=2"),
+        ("hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher.mem_gb=1"),
+    ],
+    ids=["ray", "submitit"],
+)
+def test_every_launcher_gives_back_messages_and_the_worst_exit_code(
+    launcher: tuple[str, ...], markgraph: Command
+) -> None:
+    ran = markgraph(*RATE, *launcher)
+    assert (ran.code, ran.out) == (2, "")
+    first, second = ran.err.index("'t1' of qa"), ran.err.index("'t2' of qa")
+    assert first < second
+
+
+def test_a_cluster_that_is_not_there_is_one_message(markgraph: Command) -> None:
+    ran = markgraph(*RATE, "hydra/launcher=slurm")
+    assert ran.code != 0
+    assert ran.err.startswith("markgraph: A job of the cluster 'slurm' failed")
+
+
+@pytest.fixture
+def tried(home: Path) -> Callable[[], dict[str, object]]:
+    """Return a function that reads what the last sweep has kept."""
+
+    def read() -> dict[str, object]:
+        (file,) = home.glob("sweeps/*/sweep.json")
+        kept: dict[str, object] = json.loads(file.read_text("utf-8"))
+        return kept
+
+    return read
+
+
+@pytest.mark.usefixtures("collection")
+def test_optuna_finds_the_setting_that_measures_best(
+    markgraph: Command, tried: Callable[[], dict[str, object]]
+) -> None:
+    search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2")
+    # No sentence scores above 1: nearly all of the interval refuses, and measures 0.
+    space = ("graph.validate.answerable=0.4,1.1", "graph.retrieve.k=range(1,4)", "output=json")
+    ran = markgraph("ask", PAY, *STAND_INS, "-m", *search, *space)
+    kept = tried()
+    figures = [each["figure"] for each in kept["tried"]]  # type: ignore[attr-defined]
+    assert ran.code == 3, "the worst of all: a refusal"
+    assert len(figures) == 4
+    assert len(set(figures)) > 1
+    best = kept["best"]
+    assert best["figure"] == max(figures)  # type: ignore[index]
+    assert best["settings"]["graph.validate.answerable"] == 0.4  # type: ignore[index]
+    assert f"Best of 4: {max(figures):.6g}" in ran.err
+
+
+@pytest.mark.usefixtures("collection")
+def test_joblib_runs_processes_whose_words_and_figures_come_back_in_order(
+    markgraph: Command, tried: Callable[[], dict[str, object]]
+) -> None:
+    search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2")
+    space = ("graph.compress.max_tokens=int(interval(100,600))", "hydra/launcher=joblib", "output=json")
+    ran = markgraph("ask", PAY, *STAND_INS, "-m", *search, *space)
+    assert ran.code == 0, ran.err
+    answers = [json.loads(line) for line in ran.out.splitlines()]
+    assert ["30 days" in answer["answer"] for answer in answers] == [True, True]
+    kept: list[dict[str, Any]] = tried()["tried"]  # type: ignore[assignment]
+    assert [each["figure"] for each in kept] == [answer["verdict"]["score"] for answer in answers]
+    budgets = [each["settings"]["graph.compress.max_tokens"] for each in kept]
+    first, second = (ran.err.index(f"graph.compress.max_tokens={budget}") for budget in budgets)
+    assert first < second
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ((), "Give a setting several values"),
+        (("hydra.sweeper.direction=up", "thread=a,b"), "Allowed: maximize or minimize"),
+        (("thread=glob(*)",), "can't be searched"),
+    ],
+)
+def test_optuna_says_what_it_cannot_search(more: tuple[str, ...], says: str, markgraph: Command) -> None:
+    ran = markgraph("feedback", "list", "-m", "hydra/sweeper=optuna", "experiment=no_weights", *more)
+    assert ran.code == 2, ran.err
+    assert says in ran.err
+
+
+def test_a_sweep_without_a_figure_has_no_best(markgraph: Command) -> None:
+    search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2")
+    ran = markgraph("feedback", "list", "-m", *search, "output=text,json", "experiment=no_weights")
+    assert (ran.code, "No run of this sweep measured anything" in ran.err) == (2, True)

@@ -1,0 +1,118 @@
+"""What the processes beside the first do: they join in its trainings, and in nothing else."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from langgraph.graph import END, START, StateGraph
+from transformers import Trainer, set_seed
+
+from markgraph.audit.types import Audit
+from markgraph.errors import UsageError
+from markgraph.graphs.wiring import Wiring
+from markgraph.launching.processes import Order, orders, send, size
+from markgraph.nodes.authorize import Authorize
+from markgraph.security.caller import Caller
+from markgraph.security.effects import Effect, does
+from markgraph.security.guard import Guard
+from markgraph.security.policy import Need, Policy, Resource
+from markgraph.training.base import Base
+from markgraph.training.pipeline import Stages, base_of, method_of, stage_folder
+from markgraph.training.port import Job, Training
+from markgraph.training.probe import Steps
+from markgraph.training.runs import read_rows
+from markgraph.training.state import TrainReport, TrainRequest, TrainState, nothing_yet
+
+
+@dataclass(frozen=True)
+class Together:
+    """A training that all processes run at the same time."""
+
+    stage: str
+    run: str
+    """The run's folder."""
+    models: str
+    """Where the models of earlier stages are: the run's folder, or that of its probe."""
+    steps: int | None = None
+    """Try only so many, without held-back rows; None trains to the end."""
+    resume: str | None = None
+    """The checkpoint to go on from."""
+
+
+def together(made: Callable[[], Training], training: Together) -> Training:
+    """Return what `made` makes, in the first process, while the others make the same.
+
+    Raises:
+        UsageError: the method trains on one device only.
+    """
+    send(asdict(training))
+    return shareable(made())
+
+
+def shareable(training: Training) -> Training:
+    """Return a training that several processes can share.
+
+    Raises:
+        UsageError: there are several, and it knows nothing of others.
+    """
+    if size() > 1 and not isinstance(training, Trainer):
+        raise UsageError(
+            f"This method trains in one process; got {size()}. Start it as `markgraph train ...`, without "
+            "torchrun or accelerate."
+        )
+    return training
+
+
+@does(Effect.STORES)
+@dataclass(frozen=True)
+class Join:
+    """Trains what the first process trains, on its own part of each batch; writes nothing."""
+
+    stages: Stages
+    base: Base
+    seed: int
+
+    def needs(self, state: TrainState) -> list[Need]:  # noqa: ARG002
+        """Return the permission to train models."""
+        return [Need("models:train", Resource("model"))]
+
+    def __call__(self, state: TrainState) -> dict[str, Any]:  # noqa: ARG002
+        """Return nothing that the state holds."""
+        for order in orders():
+            self._train(order)
+        return {}
+
+    def _train(self, order: Order) -> None:
+        told = Together(**order)
+        stage = next(each for each in self.stages if each.name == told.stage)
+        run, models = Path(told.run), Path(told.models)
+        rows = stage_folder(run, stage.name) / "rows"
+        held = () if told.steps else read_rows(rows / "held.jsonl")
+        callbacks = [Steps(told.steps)] if told.steps else []
+        base = base_of(stage, self.stages, self.base, models)
+        folder = stage_folder(models, stage.name)
+        set_seed(self.seed)
+        job = Job(base, read_rows(rows / "train.jsonl"), held, folder, self.seed, callbacks=callbacks)
+        training = shareable(method_of(stage, models).training(job))
+        training.train(resume_from_checkpoint=told.resume)
+
+
+def build(
+    *,
+    stages: Stages,
+    settings: dict[str, Any],
+    seed: int = 0,
+    authorize: Callable[..., Authorize] = Authorize,
+    policy: Policy,
+    audit: Audit | None = None,
+) -> Any:
+    """Return the graph of a process beside the first: authorize, and join in."""
+    graph = StateGraph(TrainState, Caller, input_schema=TrainRequest, output_schema=TrainReport)
+    wiring = Wiring(graph, "train", Guard(policy, audit))
+    wiring.add("authorize", authorize(graph="train", policy=policy, begin=nothing_yet))
+    wiring.add("join", Join(stages, Base.of(settings["model"]), seed))
+    graph.add_edge(START, "authorize")
+    graph.add_edge("authorize", "join")
+    graph.add_edge("join", END)
+    return graph.compile(name="train")
