@@ -10,6 +10,7 @@ from markgraph.errors import ConfigError, UsageError
 from markgraph.nodes.validate import Validate
 from markgraph.retrieval.types import Chunk
 from markgraph.training.data.exercises import Shown
+from markgraph.training.data.mix import Mix
 from markgraph.training.data.prompts import passages_of
 from markgraph.training.data.questions import Questions
 from markgraph.training.rows import Row
@@ -149,3 +150,34 @@ def test_has_no_rows_of_kinds_that_questions_can_not_give(folder: Path) -> None:
 def test_refuses_what_can_not_be_shown(unfit: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="Allowed:"):
         Shown(**unfit)
+
+
+def test_asks_a_question_several_times_with_as_many_passages_as_chance_has_it(folder: Path) -> None:
+    shown = Shown(passages=4, least=1, variants=3, unanswerable=0.0)
+    rows, _ = rows_of(Questions(EMBEDDER, str(folder), ["public"], shown=shown, checked=False))
+    assert len(rows) == 3 * len(THINGS)
+    assert {len(passages_in(row)) for row in rows} == {1, 2, 3, 4}
+
+
+def test_makes_short_questions_of_passages_beside_those_that_were_asked(folder: Path) -> None:
+    shown = Shown(unanswerable=0.0)
+    rows, _ = rows_of(Questions(EMBEDDER, str(folder), ["public"], shown=shown, checked=False, clozes=1))
+    assert len(rows) == 2 * len(THINGS)
+    for row in rows[len(THINGS) :]:
+        said, mark = row["completion"][:-1].split(" [")
+        assert said in passages_in(row)[int(mark)]
+
+
+def test_takes_the_rows_of_several_sources(folder: Path) -> None:
+    plain = Questions(EMBEDDER, str(folder), ["public"], checked=False)
+    again = Questions(EMBEDDER, str(folder), ["public"], shown=Shown(seed=1), checked=False)
+    both, _ = rows_of(Mix({"b": plain, "a": again}))
+    assert both == rows_of(again)[0] + rows_of(plain)[0]
+    with pytest.raises(ConfigError, match="empty"):
+        Mix({})
+
+
+@pytest.mark.parametrize("settings", [{"least": 0}, {"least": 4}, {"variants": 0}])
+def test_refuses_numbers_of_passages_that_can_not_be(settings: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="Allowed"):
+        Shown(**settings)  # type: ignore[arg-type]

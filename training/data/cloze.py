@@ -8,10 +8,12 @@ Does NOT include: languages other than English.
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from markgraph.retrieval.types import Chunk
 from markgraph.text import sentences
+from markgraph.training.data.exercises import Exercise, Shown
 
 _MONTH = "(?:January|February|March|April|May|June|July|August|September|October|November|December)"
 _UNIT = (
@@ -68,6 +70,13 @@ class Cloze(NamedTuple):
     """A span of the text."""
     sentence: str
     """The sentence that it was taken from."""
+
+
+def exercises(chunks: Iterable[Chunk], most: int, shown: Shown) -> Iterator[Exercise]:
+    """Yield at most `most` questions to each passage; a short answer is learned from each."""
+    for chunk in chunks:
+        for question, answer, _ in clozes(chunk.text, most, shown.draw("cloze", chunk.id)):
+            yield Exercise(f"{chunk.id} {question}", question, (answer,), (answer,), chunk, certain=True)
 
 
 def clozes(text: str, most: int, draw: random.Random) -> Iterator[Cloze]:

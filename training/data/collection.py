@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
@@ -14,7 +15,7 @@ from markgraph.retrieval.types import Chunk, Index
 from markgraph.security.caller import Caller, cache_scope_of
 from markgraph.security.permissions import may_read
 from markgraph.text import words
-from markgraph.training.data.cloze import clozes
+from markgraph.training.data import cloze
 from markgraph.training.data.exercises import KINDS, Exercise, Exercises, Shown
 from markgraph.training.data.grounding import Grounding
 from markgraph.training.data.prompts import Prompts
@@ -40,7 +41,7 @@ class Collection:
     writer: BaseChatModel | None = None
     """Writes a question for a sentence of each passage; None: templates alone do."""
     clozes: int = 0
-    """Clumsy questions for a span, such as a date or a name, of each passage, at most."""
+    """Questions that are made of each passage besides, by taking a span out of a sentence."""
     shown: Shown = field(default_factory=Shown)
     serving: Sequence[str] = ()
     """Overrides that the graph `qa` is served with."""
@@ -60,7 +61,10 @@ class Collection:
             )
         grounding = Grounding(self.embedder)
         exercises = Exercises(self.index.name, chunks, Prompts(self.serving), grounding, self.shown)
-        yield from exercises.rows(self._exercises(chunks, caller, leave_out), kind, leave_out)
+        asked = chain(
+            self._exercises(chunks, caller, leave_out), cloze.exercises(chunks, self.clozes, self.shown)
+        )
+        yield from exercises.rows(asked, kind, leave_out)
 
     def _chunks(self, caller: Caller) -> Iterator[Chunk]:
         after = ""
@@ -69,7 +73,7 @@ class Collection:
             yield from (chunk for chunk in page if may_read(caller, chunk.permissions))
 
     def _exercises(self, chunks: Sequence[Chunk], caller: Caller, leave_out: LeaveOut) -> Iterator[Exercise]:
-        found = [draft for chunk in chunks for draft in (*drafts(chunk), *self._spans(chunk))]
+        found = [draft for chunk in chunks for draft in drafts(chunk)]
         asked = Counter(draft.question for draft in found)
         for draft in found:
             if asked[draft.question] > 1:
@@ -78,11 +82,6 @@ class Collection:
                 yield _exercise(draft)
         if self.writer is not None:
             yield from self._written(self.writer, chunks, caller, leave_out)
-
-    def _spans(self, chunk: Chunk) -> Iterator[Draft]:
-        """Yield questions that a part of a sentence answers."""
-        for found in clozes(chunk.text, self.clozes, self.shown.draw("cloze", chunk.id)):
-            yield Draft(found.question, (found.answer, found.sentence), chunk)
 
     def _written(
         self, writer: BaseChatModel, chunks: Sequence[Chunk], caller: Caller, leave_out: LeaveOut

@@ -41,6 +41,8 @@ class Exercise(NamedTuple):
     forms: tuple[str, ...]
     """What may be said, without a mark: the first that the validator supports is learned."""
     chunk: Chunk
+    certain: bool = False
+    """Whether it was made by taking a span out of the passage: then the validator has nothing to find out."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class Shown:
 
     passages: int = 3
     """Passages of a prompt at most, all of them together."""
+    least: int | None = None
+    """Passages of a prompt at least, where there are so many: chance chooses between; None: `passages`."""
+    variants: int = 1
+    """Rows of each question, each with passages of its own number and order; of a cloze there is one."""
     unanswerable: float = 0.2
     """The part of the questions whose passage is left out."""
     max_tokens: int = 600
@@ -60,6 +66,10 @@ class Shown:
     def __post_init__(self) -> None:
         if self.passages < 1:
             raise ConfigError(f"shown.passages is {self.passages}. Allowed: 1 or more.")
+        if self.least is not None and not 1 <= self.least <= self.passages:
+            raise ConfigError(f"shown.least is {self.least}. Allowed: from 1 to {self.passages}, or null.")
+        if self.variants < 1:
+            raise ConfigError(f"shown.variants is {self.variants}. Allowed: 1 or more.")
         for name in ("unanswerable", "apart"):
             if not 0 <= (value := vars(self)[name]) < 1:
                 raise ConfigError(f"shown.{name} is {value}. Allowed: 0 up to, but not including, 1.")
@@ -82,8 +92,8 @@ class Exercises:
     shown: Shown
 
     def rows(self, exercises: Iterable[Exercise], kind: Kind, leave_out: LeaveOut) -> Iterator[Row]:
-        """Yield a row for each exercise that the validator agrees with."""
-        for exercise in exercises:
+        """Yield the rows of each exercise that the validator agrees with."""
+        for exercise in (variant for each in exercises for variant in self._variants(each)):
             others = self._others(exercise)
             said = self._supported(exercise)
             if said is None:
@@ -97,9 +107,15 @@ class Exercises:
             else:
                 yield self._refused(kind, exercise, others)
 
+    def _variants(self, exercise: Exercise) -> Iterator[Exercise]:
+        """Yield the exercise under as many names as it has rows: chance goes by the name."""
+        yield exercise
+        for number in range(2, 1 if exercise.certain else self.shown.variants + 1):
+            yield exercise._replace(id=f"{exercise.id} {number}")
+
     def _supported(self, exercise: Exercise) -> str | None:
         """Return what is to be said, or None if the validator would not let it through."""
-        if self.grounding is None:
+        if self.grounding is None or exercise.certain:
             return exercise.forms[0]
         return self.grounding.first(exercise.question, exercise.forms, exercise.chunk)
 
@@ -163,11 +179,13 @@ class Exercises:
     def _others(self, exercise: Exercise) -> list[Chunk]:
         """Return passages of other documents that look as if they answered the question, and don't."""
         room = self.shown.max_tokens - estimate(exercise.chunk.text)
+        least = self.shown.least or self.shown.passages
+        most = self.shown.draw("passages", exercise.id).randint(least, self.shown.passages)
         found: list[Chunk] = []
         pool = self._pools[self._pool_of(exercise.chunk)]
         for text in pool(exercise.question, ()):
             chunk = self._by_id[text.id]
-            if len(found) == self.shown.passages - 1:
+            if len(found) == most - 1:
                 break
             if chunk.source == exercise.chunk.source or contains(chunk.text, exercise.answers):
                 continue

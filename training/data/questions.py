@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from langchain_core.embeddings import Embeddings
@@ -14,6 +15,7 @@ from markgraph.security.caller import Caller
 from markgraph.security.classification import CLASSIFICATIONS, level_of
 from markgraph.security.permissions import check_readers
 from markgraph.text import sentences
+from markgraph.training.data import cloze
 from markgraph.training.data.exercises import KINDS, Exercise, Exercises, Shown, nearest
 from markgraph.training.data.grounding import Grounding
 from markgraph.training.data.prompts import Prompts
@@ -39,6 +41,8 @@ class Questions:
     """How an answer may be put, in the order in which the validator is asked: short, or in a sentence."""
     checked: bool = True
     """Leave out what the validator doesn't support; it takes about a tenth of a second a question."""
+    clozes: int = 0
+    """Questions that are made of each passage besides, by taking a span out of a sentence."""
     serving: Sequence[str] = ()
     """Overrides that the graph `qa` is served with."""
 
@@ -65,7 +69,11 @@ class Questions:
         exercises = Exercises(
             dataset.name, list(chunks.values()), Prompts(self.serving), grounding, self.shown
         )
-        yield from exercises.rows(self._exercises(dataset, chunks, leave_out), kind, leave_out)
+        asked = chain(
+            self._exercises(dataset, chunks, leave_out),
+            cloze.exercises(chunks.values(), self.clozes, self.shown),
+        )
+        yield from exercises.rows(asked, kind, leave_out)
 
     def _chunk(self, document: Text, tenant: str) -> Chunk:
         return Chunk(
