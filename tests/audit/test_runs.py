@@ -1,7 +1,7 @@
 """What graphs leave in the audit log, and that they do nothing that isn't in it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,16 @@ from markgraph.audit.configs import composed
 from markgraph.audit.file import FileAudit
 from markgraph.audit.verify import records, verify
 from markgraph.build import Graph, compose, load_graph, make_service
-from markgraph.errors import DeniedError, MarkError, StorageError
+from markgraph.engines.fake import FakeEngine
+from markgraph.errors import DeniedError, LimitError, MarkError, StorageError
+from markgraph.models.chat import LocalChatModel
 from markgraph.models.embed import HashEmbeddings
 from markgraph.models.fake import FakeChatModel
 from markgraph.retrieval.types import Index
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
+from markgraph.security.counters import MemoryCounters
+from markgraph.security.limits import Limits
 from markgraph.security.policy import Policy
 from tests.graphs.conftest import LIABILITY, PAYMENT
 from tests.graphs.ingesting import WRITER, ingest
@@ -115,6 +119,69 @@ def test_a_failed_run_leaves_that_it_failed(build: Build, log: FileAudit, reader
         *_, end = records(log.folder)
         assert (end["outcome"], end["error"]) == ("failed", "RuntimeError")
     assert "words of a prompt" not in text_of(log)
+
+
+SEARCH = {"tool": "search_documents", "args": {"query": "invoice"}}
+
+
+def both_ways(graph: Graph, *given: Any, **named: Any) -> Iterator[Callable[[], Any]]:
+    """Yield what runs a graph, and what awaits one."""
+    yield lambda: graph.invoke(*given, **named)
+    yield lambda: asyncio.run(graph.ainvoke(*given, **named))
+
+
+@pytest.mark.parametrize("steps", [4, None])
+def test_a_run_of_too_many_steps_leaves_that_it_failed_once(
+    build: Build, log: FileAudit, reader: Caller, steps: int | None
+) -> None:
+    limits = Limits(MemoryCounters(), steps=steps) if steps else None
+    graph = build("agent", SEARCH, limits=limits)
+    for run in both_ways(graph, {"question": PAY}, {"recursion_limit": 5}, context=reader):
+        with pytest.raises(LimitError, match=f"took {steps or 5} steps"):
+            run()
+    ends = [record for record in records(log.folder) if record["outcome"] == "failed"]
+    assert [(end["resource"], end["error"], end["actor"]) for end in ends] == [
+        ("graph:agent", "GraphRecursionError", "rita")
+    ] * 2
+    begun = {record["run"] for record in records(log.folder)}
+    assert {end["run"] for end in ends} == begun
+
+
+def test_a_run_that_takes_too_long_leaves_that_it_failed_once(
+    build: Build, log: FileAudit, reader: Caller
+) -> None:
+    model = LocalChatModel(engine=FakeEngine(["a" * 3000], seconds=0.01), max_tokens=3000)
+    graph = build("qa", model=model, limits=Limits(MemoryCounters(), wall_time=0.3))
+    for run in both_ways(graph, {"question": PAY}, context=reader):
+        with pytest.raises(LimitError, match="longer than 0.3 s"):
+            run()
+    assert [outcome for *_, outcome in lines(log)].count("failed") == 2
+
+
+class Full(InMemorySaver):
+    """Has no room after some checkpoints, as a disk may have none."""
+
+    left = 4
+
+    def put(self, *given: Any) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise OSError(28, "No space left on device")
+        return super().put(*given)
+
+    async def aput(self, *given: Any) -> Any:
+        return self.put(*given)
+
+
+def test_a_run_that_can_not_be_kept_leaves_that_it_failed(
+    build: Build, log: FileAudit, reader: Caller
+) -> None:
+    for run in range(2):
+        graph = build("qa", checkpoint=Full())
+        with pytest.raises(OSError, match="No space left"):
+            list(both_ways(graph, {"question": PAY}, THREAD, context=reader))[run]()
+    ends = [record for record in records(log.folder) if record["outcome"] == "failed"]
+    assert [end["error"] for end in ends] == ["OSError"] * 2
 
 
 def test_a_run_that_waits_for_a_word_has_not_failed_and_goes_on_under_its_name(
