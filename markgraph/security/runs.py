@@ -256,7 +256,9 @@ def limited(graph: Compiled, limits: Limits | None) -> Compiled:
 
 @cache
 def _unlimited() -> Limits:
-    nothing: dict[str, None] = dict.fromkeys(("requests", "tokens", "runs", "steps", "tool_calls", "wall_time"))
+    nothing: dict[str, None] = dict.fromkeys(
+        ("requests", "tokens", "runs", "steps", "tool_calls", "wall_time")
+    )
     return Limits(memory(), **nothing)
 
 

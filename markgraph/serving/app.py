@@ -41,10 +41,13 @@ except ImportError as error:
 
 from markgraph.build import Graph
 from markgraph.security.caller import Caller
+from markgraph.security.counters import MemoryCounters
 from markgraph.security.doors import Door, headers_of
 from markgraph.security.guard import Guard
 from markgraph.security.limits import Limits
 from markgraph.security.policy import Need, Resource
+from markgraph.security.strangers import Strangers
+from markgraph.serving.addresses import address_of
 from markgraph.serving.bodies import check_body
 from markgraph.serving.bounds import RequestBounds
 from markgraph.serving.first_event import FirstEvent
@@ -92,8 +95,10 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _explain_input)
     app.add_exception_handler(ValidationError, _explain_input)  # LangServe's own, of a batch
 
-    admitted = _admission(door, guard, limits)
-    _add_own_routes(app, graphs, door, admitted)
+    counters = limits.counters if limits else MemoryCounters()
+    strangers = Strangers(guard.audit, door.attempts, counters)
+    admitted = _admission(door, guard, limits, strangers)
+    _add_own_routes(app, graphs, door, admitted, strangers)
     for name, graph in graphs.items():
         with warnings.catch_warnings():
             # LangServe reads attributes that pydantic and LangGraph have renamed since.
@@ -111,13 +116,17 @@ def create_app(
     return app
 
 
-def _admission(door: Door, guard: Guard, limits: Limits | None) -> Admission:
+def _admission(door: Door, guard: Guard, limits: Limits | None, strangers: Strangers) -> Admission:
     """Return the dependency that stands before every route but /health."""
+
+    def who(request: Request) -> Caller:
+        client = address_of(request)
+        with strangers.entering(client):
+            return door.admit(client, headers_of(request.scope["headers"]))
 
     async def admitted(request: Request) -> None:
         """Let a request in as its caller's: from here on `ASKING.get().caller` is who asks."""
-        client = request.client.host if request.client else None
-        caller = await asyncio.to_thread(door.admit, client, headers_of(request.scope["headers"]))
+        caller = await asyncio.to_thread(who, request)
         asking = await _asking(request, caller, limits)
         if asking.thread:
             await asyncio.to_thread(guard.require, caller, Need("threads:write", Resource("thread")))
@@ -126,7 +135,9 @@ def _admission(door: Door, guard: Guard, limits: Limits | None) -> Admission:
     return admitted
 
 
-def _add_own_routes(app: FastAPI, graphs: Mapping[str, Graph], door: Door, admitted: Admission) -> None:
+def _add_own_routes(
+    app: FastAPI, graphs: Mapping[str, Graph], door: Door, admitted: Admission, strangers: Strangers
+) -> None:
     """Add the routes that are not a graph's."""
 
     @app.get("/health")
@@ -142,11 +153,11 @@ def _add_own_routes(app: FastAPI, graphs: Mapping[str, Graph], door: Door, admit
     if door.issuer:
         from markgraph.serving.issuer import issuer_routes
 
-        app.include_router(issuer_routes(door.issuer))
+        app.include_router(issuer_routes(door.issuer, strangers))
     if door.login:
         from markgraph.serving.login import login_routes
 
-        app.include_router(login_routes(door.login, admitted))
+        app.include_router(login_routes(door.login, admitted, strangers))
         app.add_exception_handler(UnauthenticatedError, _send_to_login)
 
 

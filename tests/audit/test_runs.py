@@ -1,6 +1,8 @@
 """What graphs leave in the audit log, and that they do nothing that isn't in it."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -153,7 +155,7 @@ def test_a_run_that_takes_too_long_leaves_that_it_failed_once(
     model = LocalChatModel(engine=FakeEngine(["a" * 3000], seconds=0.01), max_tokens=3000)
     graph = build("qa", model=model, limits=Limits(MemoryCounters(), wall_time=0.3))
     for run in both_ways(graph, {"question": PAY}, context=reader):
-        with pytest.raises(LimitError, match="longer than 0.3 s"):
+        with pytest.raises(LimitError, match=r"longer than 0\.3 s"):
             run()
     assert [outcome for *_, outcome in lines(log)].count("failed") == 2
 
@@ -340,6 +342,20 @@ def test_the_same_config_has_the_same_hash_whichever_verb_composed_it() -> None:
     hashes = {composed(compose(job, ["model=fake"])).hash for job in ("ask", "serve", "embed")}
     assert len(hashes) == 1
     assert composed(compose("ask", ["model=fake", "graph.retrieve.k=3"])).hash not in hashes
+
+
+def test_a_graph_with_a_log_is_gone_with_its_last_user(build: Build, reader: Caller) -> None:
+    graph = build("qa")
+    for run in both_ways(graph, {"question": PAY}, context=reader):
+        run()
+    gc.collect()
+    gc.disable()
+    try:
+        gone = weakref.ref(graph)
+        del graph, run
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_building_makes_no_log(home: Path) -> None:

@@ -104,7 +104,7 @@ def running(folder: Path) -> Iterator[Served]:
     )
     services: Any = {"model": FakeChatModel(), "embedder": HashEmbeddings(), "index": index}
     graph = load_graph("qa", checkpoint=InMemorySaver(), **services)
-    door: TokenDoor = make(compose("serve", ["auth=dev", f"data_dir={folder}"]), "auth")
+    door: TokenDoor = make(compose("serve", ["auth=dev", "auth.attempts=null", f"data_dir={folder}"]), "auth")
     store = AuthStore(str(folder / "auth.sqlite"))
     keys = {owner_of(person): ApiKeys(store).make(person, 1) for person in PEOPLE}
     app = create_app({"qa": graph}, door, default_guard())
