@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import shutil
 import statistics
 import time
 from collections.abc import Iterator
@@ -149,6 +150,16 @@ def test_tokens_that_are_issued_and_refused_and_revoked_are_taken_down(site: Sit
         assert words not in text_of(site.log)
 
 
+def test_no_token_is_given_and_nobody_told_why_not_where_that_can_not_be_taken_down(site: Site) -> None:
+    site.log.folder.write_text("no folder")
+    with site.at("10.1.2.3") as http:
+        right = GRANT | {"client_secret": site.secret}
+        for answer in (http.post("/oauth/token", data=right), http.get("/openapi.json", headers=BAD)):
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+            assert "access_token" not in answer.text
+            assert str(site.log.folder) not in answer.text
+
+
 @pytest.mark.parametrize("path", ["/oauth/token", "/oauth/revoke"])
 @pytest.mark.parametrize("basic", [True, False])
 def test_a_wrong_name_can_not_be_told_from_a_wrong_secret(site: Site, path: str, basic: bool) -> None:
@@ -223,6 +234,12 @@ def test_langgraph_server_turns_strangers_away_in_the_same_way(
         log = door._GUARD.audit
         assert isinstance(log, FileAudit)
         assert [one["error"] for one in records(log.folder)] == ["UnauthenticatedError"] * 2 + ["LimitError"]
+        log.close()
+        shutil.rmtree(log.folder)
+        log.folder.write_text("no folder")
+        with pytest.raises(HTTPException, match="log can't be written") as caught:
+            asyncio.run(door.authenticate({"client": ("10.9.9.9", 1), "headers": []}))
+        assert caught.value.status_code == 503
     finally:
         monkeypatch.undo()
         importlib.reload(langgraph_auth)
