@@ -163,7 +163,7 @@ def test_what_is_no_answer_is_not_taken_for_one(answer: bytes, why: str, idp: Pr
 
 def test_keys_that_are_no_set_are_the_providers_fault(clock: Clock) -> None:
     cache = KeyCache(lambda: {"keys": {"kid": "ed"}}, clock=clock)
-    with pytest.raises(ProviderError, match="can.t be fetched"):
+    with pytest.raises(ProviderError, match="can't be fetched"):
         cache.find("ed")
 
 
