@@ -256,9 +256,7 @@ def limited(graph: Compiled, limits: Limits | None) -> Compiled:
 
 @cache
 def _unlimited() -> Limits:
-    nothing: dict[str, None] = dict.fromkeys(
-        ("requests", "tokens", "runs", "steps", "tool_calls", "wall_time")
-    )
+    nothing: Any = dict.fromkeys(("requests", "tokens", "runs", "steps", "tool_calls", "wall_time"))
     return Limits(memory(), **nothing)
 
 
