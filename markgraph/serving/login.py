@@ -30,22 +30,6 @@ def login_routes(
     # Lost when the server ends, and with it the attempts that are under way.
     signed = URLSafeTimedSerializer(secrets.token_bytes(32))
 
-    def finished(request: Request) -> tuple[dict[str, str], str]:
-        """Return what a login began with, and the cookie of its session."""
-        address = address_of(request)
-        strangers.attempt(address)
-        try:
-            attempt: dict[str, str] = signed.loads(request.cookies.get(ATTEMPT, ""), max_age=ATTEMPT_SECONDS)
-            cookie = login.finish(attempt, dict(request.query_params))
-        except BadData as error:
-            strangers.failed(address, LOG_IN, type(error).__name__)
-            raise UnauthenticatedError("No login is under way in this browser. Begin at /login.") from error
-        except UnauthenticatedError as error:
-            strangers.failed(address, LOG_IN, type(error).__name__)
-            raise
-        strangers.known(address, LOG_IN, login.sessions.caller(cookie))
-        return attempt, cookie
-
     @routes.get("/login")
     async def begin(request: Request, goes_on: Annotated[str, Query(alias="next")] = "/") -> Response:
         """Send the browser to the identity provider."""
@@ -59,7 +43,7 @@ def login_routes(
     @routes.get("/login/callback")
     async def finish(request: Request) -> Response:
         """Begin a session for whom the identity provider names."""
-        attempt, cookie = await asyncio.to_thread(finished, request)
+        attempt, cookie = await asyncio.to_thread(_finished, request, login, signed, strangers)
         # Not a redirect: after one, the browser would still take the request for another site's.
         response = HTMLResponse(_LANDING.format(path=attempt["next"]))
         _set_cookie(response, login, login.cookie, cookie, int(login.sessions.seconds))
@@ -75,6 +59,29 @@ def login_routes(
         return response
 
     return routes
+
+
+def _finished(
+    request: Request, login: Login, signed: URLSafeTimedSerializer, strangers: Strangers
+) -> tuple[dict[str, str], str]:
+    """Return what a login began with, and the cookie of its session, once that is taken down.
+
+    Raises:
+        UnauthenticatedError: it was begun elsewhere, or the provider's word is not to be trusted.
+    """
+    address = address_of(request)
+    strangers.attempt(address)
+    try:
+        attempt: dict[str, str] = signed.loads(request.cookies.get(ATTEMPT, ""), max_age=ATTEMPT_SECONDS)
+        cookie = login.finish(attempt, dict(request.query_params))
+    except BadData as error:
+        strangers.failed(address, LOG_IN, type(error).__name__)
+        raise UnauthenticatedError("No login is under way in this browser. Begin at /login.") from error
+    except UnauthenticatedError as error:
+        strangers.failed(address, LOG_IN, type(error).__name__)
+        raise
+    strangers.known(address, LOG_IN, login.sessions.caller(cookie))
+    return attempt, cookie
 
 
 def _set_cookie(response: Response, login: Login, name: str, value: str, seconds: int) -> None:

@@ -1,9 +1,6 @@
 """What graphs leave in the audit log, and that they do nothing that isn't in it."""
 
 import asyncio
-import gc
-import weakref
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +11,13 @@ from langgraph.types import Command
 from markgraph.audit.configs import composed
 from markgraph.audit.file import FileAudit
 from markgraph.audit.verify import records, verify
-from markgraph.build import Graph, compose, load_graph, make_service
-from markgraph.engines.fake import FakeEngine
-from markgraph.errors import DeniedError, LimitError, MarkError, StorageError
-from markgraph.models.chat import LocalChatModel
-from markgraph.models.embed import HashEmbeddings
+from markgraph.build import compose, load_graph, make_service
+from markgraph.errors import DeniedError, MarkError, StorageError
 from markgraph.models.fake import FakeChatModel
-from markgraph.retrieval.types import Index
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
-from markgraph.security.counters import MemoryCounters
-from markgraph.security.limits import Limits
 from markgraph.security.policy import Policy
+from tests.audit.conftest import Build
 from tests.graphs.conftest import LIABILITY, PAYMENT
 from tests.graphs.ingesting import WRITER, ingest
 
@@ -33,24 +25,6 @@ PAY = "Within how many days must the customer pay an invoice?"
 NOTE = {"tool": "save_note", "args": {"text": "hello"}}
 CALCULATE = {"tool": "calculate", "args": {"expression": "72 / 24"}}
 THREAD: Any = {"configurable": {"thread_id": "my own words"}}
-Build = Callable[..., Graph]
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> FileAudit:
-    return FileAudit(str(tmp_path / "audit"), str(tmp_path / "audit/keys"))
-
-
-@pytest.fixture
-def build(index: Index, embedder: HashEmbeddings, log: FileAudit) -> Build:
-    """Return a function that builds a graph whose model says some responses."""
-
-    def made(name: str, *responses: Any, overrides: tuple[str, ...] = (), **services: Any) -> Graph:
-        model = FakeChatModel(responses=list(responses) or [f"{PAYMENT} [1]"])
-        shared = {"model": model, "embedder": embedder, "index": index, "audit": log}
-        return load_graph(name, overrides, **shared | services)
-
-    return made
 
 
 def lines(log: FileAudit) -> list[tuple[str, str, str]]:
@@ -121,69 +95,6 @@ def test_a_failed_run_leaves_that_it_failed(build: Build, log: FileAudit, reader
         *_, end = records(log.folder)
         assert (end["outcome"], end["error"]) == ("failed", "RuntimeError")
     assert "words of a prompt" not in text_of(log)
-
-
-SEARCH = {"tool": "search_documents", "args": {"query": "invoice"}}
-
-
-def both_ways(graph: Graph, *given: Any, **named: Any) -> Iterator[Callable[[], Any]]:
-    """Yield what runs a graph, and what awaits one."""
-    yield lambda: graph.invoke(*given, **named)
-    yield lambda: asyncio.run(graph.ainvoke(*given, **named))
-
-
-@pytest.mark.parametrize("steps", [4, None])
-def test_a_run_of_too_many_steps_leaves_that_it_failed_once(
-    build: Build, log: FileAudit, reader: Caller, steps: int | None
-) -> None:
-    limits = Limits(MemoryCounters(), steps=steps) if steps else None
-    graph = build("agent", SEARCH, limits=limits)
-    for run in both_ways(graph, {"question": PAY}, {"recursion_limit": 5}, context=reader):
-        with pytest.raises(LimitError, match=f"took {steps or 5} steps"):
-            run()
-    ends = [record for record in records(log.folder) if record["outcome"] == "failed"]
-    assert [(end["resource"], end["error"], end["actor"]) for end in ends] == [
-        ("graph:agent", "GraphRecursionError", "rita")
-    ] * 2
-    begun = {record["run"] for record in records(log.folder)}
-    assert {end["run"] for end in ends} == begun
-
-
-def test_a_run_that_takes_too_long_leaves_that_it_failed_once(
-    build: Build, log: FileAudit, reader: Caller
-) -> None:
-    model = LocalChatModel(engine=FakeEngine(["a" * 3000], seconds=0.01), max_tokens=3000)
-    graph = build("qa", model=model, limits=Limits(MemoryCounters(), wall_time=0.3))
-    for run in both_ways(graph, {"question": PAY}, context=reader):
-        with pytest.raises(LimitError, match=r"longer than 0\.3 s"):
-            run()
-    assert [outcome for *_, outcome in lines(log)].count("failed") == 2
-
-
-class Full(InMemorySaver):
-    """Has no room after some checkpoints, as a disk may have none."""
-
-    left = 4
-
-    def put(self, *given: Any) -> Any:
-        self.left -= 1
-        if self.left < 0:
-            raise OSError(28, "No space left on device")
-        return super().put(*given)
-
-    async def aput(self, *given: Any) -> Any:
-        return self.put(*given)
-
-
-def test_a_run_that_can_not_be_kept_leaves_that_it_failed(
-    build: Build, log: FileAudit, reader: Caller
-) -> None:
-    for run in range(2):
-        graph = build("qa", checkpoint=Full())
-        with pytest.raises(OSError, match="No space left"):
-            list(both_ways(graph, {"question": PAY}, THREAD, context=reader))[run]()
-    ends = [record for record in records(log.folder) if record["outcome"] == "failed"]
-    assert [end["error"] for end in ends] == ["OSError"] * 2
 
 
 def test_a_run_that_waits_for_a_word_has_not_failed_and_goes_on_under_its_name(
@@ -342,20 +253,6 @@ def test_the_same_config_has_the_same_hash_whichever_verb_composed_it() -> None:
     hashes = {composed(compose(job, ["model=fake"])).hash for job in ("ask", "serve", "embed")}
     assert len(hashes) == 1
     assert composed(compose("ask", ["model=fake", "graph.retrieve.k=3"])).hash not in hashes
-
-
-def test_a_graph_with_a_log_is_gone_with_its_last_user(build: Build, reader: Caller) -> None:
-    graph = build("qa")
-    for run in both_ways(graph, {"question": PAY}, context=reader):
-        run()
-    gc.collect()
-    gc.disable()
-    try:
-        gone = weakref.ref(graph)
-        del graph, run
-        assert gone() is None
-    finally:
-        gc.enable()
 
 
 def test_building_makes_no_log(home: Path) -> None:
