@@ -74,7 +74,7 @@ class Wiring:
 
         def arguments(state: Any, config: RunnableConfig, journal: Journal) -> tuple[Any, ...]:
             if limited := run_of(config):
-                limited.enter(journal.caller)
+                limited.enter(journal)
             _check(node, state, read_from, journal)
             given = {"runtime": get_runtime(Caller), "config": config}
             return (state, *(given[name] for name in asks if name in given))
@@ -86,7 +86,7 @@ class Wiring:
                     update = node(*arguments(state, config, journal))
                 return measured(name, began, _taken_down(node, state, update, journal, ends))
             except Exception as error:
-                _failed(journal, error)
+                _failed(journal, config, error)
                 raise
 
         wraps(node, run)
@@ -101,10 +101,10 @@ class Wiring:
                 update = await asyncio.to_thread(_taken_down, node, state, update, journal, ends)
                 return measured(name, began, update)
             except asyncio.CancelledError as error:
-                _failed(journal, error)  # at once: nothing waits for a task that is cancelled
+                _failed(journal, config, error)  # at once: nothing waits for a task that is cancelled
                 raise
             except Exception as error:
-                await asyncio.to_thread(_failed, journal, error)
+                await asyncio.to_thread(_failed, journal, config, error)
                 raise
 
         return RunnableLambda(run, arun, name=name)
@@ -146,9 +146,11 @@ def _begun(journal: Journal) -> Update:
     return {"run_id": journal.run_id, "config": audit.config.hash if audit and audit.config else ""}
 
 
-def _failed(journal: Journal, error: BaseException) -> None:
+def _failed(journal: Journal, config: RunnableConfig, error: BaseException) -> None:
     """Take down that a run failed; LangGraph stops one for a person's word by raising, too."""
-    if not isinstance(error, GraphBubbleUp):
+    if limited := run_of(config):
+        limited.failed(error, journal)
+    elif not isinstance(error, GraphBubbleUp):
         journal.failed(error)
 
 

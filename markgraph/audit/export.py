@@ -74,7 +74,19 @@ def to_ocsf(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-UNMAPPED = ("question", "answer", "config", "model", "weights", "seed", "usage", "counts", "error", "what")
+UNMAPPED = (
+    "question",
+    "answer",
+    "config",
+    "model",
+    "weights",
+    "seed",
+    "usage",
+    "counts",
+    "error",
+    "what",
+    "from",
+)
 
 
 def _activity(record: Mapping[str, Any]) -> int:

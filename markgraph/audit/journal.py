@@ -11,7 +11,7 @@ from typing import Any
 from markgraph.errors import DeniedError, StorageError
 from markgraph.security.caller import Caller
 from markgraph.security.guard import Guard
-from markgraph.security.policy import Need, Resource, calling
+from markgraph.security.policy import Need, Resource, calling, writing
 
 COUNTS = ("added", "changed", "removed", "permitted", "failed", "unchanged")
 _ACTING: ContextVar["Journal | None"] = ContextVar("whose node is running", default=None)
@@ -47,8 +47,7 @@ class Journal:
                 goes.
         """
         about = self._about | {"what": what, "documents": documents}
-        need = Need("documents:write", Resource("corpus", corpus))
-        self.guard.note(self.caller, need, "done", about, "safe")
+        self.guard.note(self.caller, writing(corpus), "done", about, "safe")
 
     def decided(self, tools: Iterable[str], outcome: str) -> None:
         """Take down what a person said of calls of these tools, before anything follows from it.

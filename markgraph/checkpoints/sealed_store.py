@@ -1,6 +1,10 @@
 """Seals what a graph remembers beyond its threads, before a LangGraph store gets it.
 
-No graph of MARK's has such memory; one that embeds MARK, or is built beside it, may.
+No graph of MARK's has such memory. One of an app's, with one of MARK's as a node, is compiled with this, on
+the keyring that seals MARK's own:
+
+    keyring = make_service(compose("embed", ["seal=keyring"]), "seal")
+    graph.compile(store=SealedStore(SqliteStore(connection), keyring))
 """
 
 import json

@@ -15,7 +15,7 @@ from markgraph.checkpoints.reseal import reseal as reseal_threads
 from markgraph.citations.index import relink
 from markgraph.commands.checks import OUTPUTS, check_choice
 from markgraph.commands.guarded import check_tenant, journal_of
-from markgraph.errors import ConfigError, UsageError
+from markgraph.errors import ConfigError, DeniedError, UsageError
 from markgraph.ingestion.lock import alone
 from markgraph.models.registry import Registry
 from markgraph.retrieval.hybrid import HybridIndex
@@ -25,6 +25,8 @@ from markgraph.security.sealing.keyring import Keyring, Names
 from markgraph.security.sealing.masters import Masters
 
 LEDGER = "ledger.sqlite"
+EVERYBODYS = ("reseal", "retire")
+"""Actions about what all tenants share."""
 
 
 def run(config: DictConfig) -> int:
@@ -37,6 +39,7 @@ def run(config: DictConfig) -> int:
     if config.tenant is not None:
         check_tenant(door, str(config.tenant))
     journal_of(config, "keys", door.caller).require(Need("keys:manage", Resource("keys", about)))
+    _check_scope(config, door)
     keyring = make(config, "seal")
     if not isinstance(keyring, Keyring):
         raise ConfigError("There are no keys with seal=none. Leave that out, or say seal=keyring.")
@@ -49,6 +52,25 @@ def run(config: DictConfig) -> int:
         for name, value in done.items():
             print(f"{name:12} {_shown(value)}")  # noqa: T201
     return 0
+
+
+def _check_scope(config: DictConfig, door: Door) -> None:
+    """Leave to whoever owns this machine's files what is about the keys of all tenants.
+
+    Raises:
+        DeniedError: somebody else asks for that.
+        UsageError: the action knows no single tenant.
+    """
+    if config.tenant is not None and config.action in EVERYBODYS:
+        raise UsageError(f"`keys {config.action}` is about all tenants. Leave out tenant={config.tenant}.")
+    if isinstance(door, LocalDoor) or config.action not in ("rotate", *EVERYBODYS) or config.tenant:
+        return
+    who, tenant = door.caller.subject, door.caller.tenant
+    mine = "" if config.action in EVERYBODYS else f"keys rotate tenant={tenant}; for all tenants "
+    raise DeniedError(
+        f"{who!r} is of tenant {tenant!r}, and `keys {config.action}` is about the keys of all. "
+        f"Allowed: {mine}auth=none, at the machine itself."
+    )
 
 
 def _of_tenant(done: dict[str, Any], tenant: str) -> dict[str, Any]:
@@ -71,8 +93,12 @@ def list_keys(_config: DictConfig, keyring: Keyring) -> dict[str, Any]:
     }
 
 
-def rotate(_config: DictConfig, keyring: Keyring) -> dict[str, Any]:
-    """Make a master and new keys, and say what is left to do."""
+def rotate(config: DictConfig, keyring: Keyring) -> dict[str, Any]:
+    """Make a master and new keys, or one tenant's new key, and say what is left to do."""
+    if config.tenant is not None:
+        number = keyring.rotate_tenant(str(config.tenant))
+        _hint("What was sealed before is under its old key until `markgraph keys reseal`.")
+        return {"tenants": {str(config.tenant): number}}
     master = keyring.rotate()
     tenants = keyring.names().tenants
     if tenants:

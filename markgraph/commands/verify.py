@@ -29,7 +29,7 @@ def run(config: DictConfig) -> int:
             bar.total = total if bar.total is None or bar.n >= bar.total else bar.total
             bar.update()
 
-        reports = verify_all(overrides, everything=config.all, tick=tick)
+        reports = verify_all(overrides, everything=config.all, begins=_say, tick=tick)
     if config.output == "json":
         print(json.dumps(_plain(reports), ensure_ascii=False))  # noqa: T201
     else:
@@ -37,6 +37,12 @@ def run(config: DictConfig) -> int:
             _print(report)
         print(_verdict(reports))  # noqa: T201
     return FOUND if any(failed(reports)) else 0
+
+
+def _say(graph: str) -> None:
+    """Say on stderr what is verified, where no bar shows that anything is."""
+    if not sys.stderr.isatty():
+        print(f"verifying {graph}", file=sys.stderr)  # noqa: T201
 
 
 def _print(report: GraphReport) -> None:

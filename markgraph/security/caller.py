@@ -14,6 +14,11 @@ from markgraph.security.classification import CLASSIFICATIONS, level_of
 
 PUBLIC = "public"
 """The reader atom that everybody holds who holds any."""
+NOBODY = (
+    "Nobody is asking: this run has no verified caller. Pass context=Caller(...) when you "
+    "invoke the graph, or ask through a door that authenticates."
+)
+"""Why somebody without a subject or a tenant may do nothing."""
 
 
 @dataclass(frozen=True, init=False)
@@ -121,10 +126,7 @@ def readers_of(caller: Caller) -> tuple[str, ...]:
         DeniedError: for a caller without a subject or a tenant; there is no filter for nobody.
     """
     if not caller.subject or not caller.tenant:
-        raise DeniedError(
-            "Nobody is asking: this run has no verified caller, so there is nothing it may read. "
-            "Pass context=Caller(...) when you invoke the graph, or ask through a door that authenticates."
-        )
+        raise DeniedError(NOBODY)
     return (PUBLIC, f"u:{caller.subject}", *(f"g:{group}" for group in caller.groups))
 
 

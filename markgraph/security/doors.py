@@ -40,6 +40,10 @@ class Door(Protocol):
         """
 
     @property
+    def attempts(self) -> int | None:
+        """Return how often a minute somebody unknown may try, from one address; None: any number."""
+
+    @property
     def issuer(self) -> "Issuer | None":
         """Return the token issuer that is served along."""
 
@@ -72,6 +76,7 @@ class LocalDoor:
 
     caller: Caller
     hosts: Sequence[str] = LOCAL_NAMES
+    attempts: None = None
     issuer: None = None
     login: None = None
 
@@ -128,6 +133,7 @@ class TokenDoor:
 
     verifiers: Sequence[Verifier]
     hosts: Sequence[str]
+    attempts: int | None = None
     issuer: "Issuer | None" = None
     login: "Login | None" = None
 

@@ -88,7 +88,7 @@ class Limits:
         mine, who = self.rates(caller), owner_of(caller)
         if mine.requests is not None and (wait := self.counters.hit(f"requests:{who}", mine.requests)):
             raise LimitError(
-                f"{mine.requests} requests a minute are the most for {caller.subject!r}. {_again(wait)}", wait
+                f"{mine.requests} requests a minute are the most for {caller.subject!r}. {again(wait)}", wait
             )
         if starts_run:
             self.check_tokens(caller)
@@ -108,7 +108,7 @@ class Limits:
         tokens = self.rates(caller).tokens
         if tokens is not None and (wait := self.counters.wait(f"tokens:{owner_of(caller)}", tokens)):
             raise LimitError(
-                f"{tokens} tokens a minute are the most for {caller.subject!r}. {_again(wait)}", wait
+                f"{tokens} tokens a minute are the most for {caller.subject!r}. {again(wait)}", wait
             )
 
     def charge_tokens(self, caller: Caller, amount: int) -> None:
@@ -153,5 +153,6 @@ def _too_many_runs(caller: Caller, runs: int) -> LimitError:
     )
 
 
-def _again(seconds: float) -> str:
+def again(seconds: float) -> str:
+    """Return when to try again, in words."""
     return f"Try again in {LimitError('', seconds).retry_after} s."

@@ -4,6 +4,9 @@ Who types a command, sets `MARKGRAPH_OVERRIDES` or writes a config file starts t
 anything anyway: they are not checked. What comes over a connection or out of a store is, since a free
 override calls any function (`_target_`), reads the environment (`${oc.env:KEY}`), and adds folders to the
 search path.
+
+Nothing that MARK serves takes overrides. A route that is to, or a stored choice of a graph's settings, passes
+them through `check_overrides` first, with a list of what may be set.
 """
 
 from collections.abc import Mapping, Sequence

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from markgraph.config_errors import nearest
 from markgraph.errors import ConfigError, DeniedError
-from markgraph.security.caller import Caller
+from markgraph.security.caller import NOBODY, Caller
 from markgraph.security.permissions import Permissions, reading_rule
 
 ACTIONS = (
@@ -37,10 +37,6 @@ ACTIONS = (
     "tokens:manage",
 )
 """Every permission there is; each may be limited to a resource by a third part, `graph:run:qa`."""
-NOBODY = (
-    "Nobody is asking: this run has no verified caller. Pass context=Caller(...) when you "
-    "invoke the graph, or ask through a door that authenticates."
-)
 
 
 class Resource(NamedTuple):

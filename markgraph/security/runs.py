@@ -1,11 +1,12 @@
-"""Runs that keep to their limits, wherever a graph is run from."""
+"""Runs that keep to their limits and are taken down when they fail, wherever a graph is run from."""
 
 import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from typing import Any, TypeVar, cast
+from functools import cache, partial
+from typing import Any, Protocol, TypeVar, cast
 from uuid import UUID, uuid4
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -13,11 +14,12 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config, merge_configs
-from langgraph.errors import GraphRecursionError
+from langgraph.errors import GraphBubbleUp, GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
 
 from markgraph.errors import LimitError
 from markgraph.security.caller import Caller
+from markgraph.security.counters import memory
 from markgraph.security.limits import Limits
 
 Compiled = TypeVar("Compiled", bound=CompiledStateGraph[Any, Any, Any, Any])
@@ -25,6 +27,21 @@ RUN = "__markgraph_run"
 """Where a run's nodes find it in `configurable`; two underscores keep it out of checkpoints."""
 _CHARACTERS = 4
 """Characters of a prompt that are taken for a token where the model did not come to say how many it has."""
+
+
+class Record(Protocol):
+    """What a run leaves in the audit log."""
+
+    @property
+    def caller(self) -> Caller:
+        """Return whose run it is."""
+
+    @property
+    def run_id(self) -> str:
+        """Return what the log calls it."""
+
+    def failed(self, error: BaseException) -> None:
+        """Take down that it failed."""
 
 
 class Run(BaseCallbackHandler):
@@ -42,24 +59,42 @@ class Run(BaseCallbackHandler):
         self._ends = None if limits.wall_time is None else time.monotonic() + limits.wall_time
         self._is_over = False
         self._caller: Caller | None = None
+        self._record: Record | None = None
+        self._failed: set[str] = set()
         self._name = uuid4().hex
         self._lock = threading.Lock()
         self._calls: dict[UUID, int] = {}
         self._spent: list[int] = []
 
-    def enter(self, caller: Caller) -> None:
+    def enter(self, record: Record) -> None:
         """Let the run begin, or begin again after it waited for a person; every node asks this first.
 
         Raises:
             LimitError: the caller has used their share, or the run its time.
         """
+        with self._lock:
+            self._record = self._record or record
         self.check_time()
         with self._lock:
             if self._caller is None:
-                self.limits.check_tokens(caller)
-                self.limits.take_place(caller, self._name)
-                self._caller = caller
+                self.limits.check_tokens(record.caller)
+                self.limits.take_place(record.caller, self._name)
+                self._caller = record.caller
             self._charge()
+
+    def failed(self, error: BaseException, record: Record | None = None) -> None:
+        """Take down what a run failed with, once: a node's error comes by its stream again.
+
+        Args:
+            error: what it failed with.
+            record: of which run, where it is a node's; None: of this one, between its nodes.
+        """
+        with self._lock:
+            record = record or self._record
+            if record is None or record.run_id in self._failed or isinstance(error, GraphBubbleUp):
+                return
+            self._failed.add(record.run_id)
+        record.failed(error)
 
     def leave(self) -> None:
         """Give the place back, and charge what calls have used that did not come to their end."""
@@ -172,8 +207,10 @@ class LimitedGraph(CompiledStateGraph[Any, Any, Any, Any]):
             for part in parts:
                 run.check_time()
                 yield part
-        except GraphRecursionError as error:
-            raise _too_many_steps(settings) from error
+        except Exception as error:
+            run.failed(error)
+            _check_steps(error, settings)
+            raise
         finally:
             run.stop()  # LangGraph waits for the nodes under way
             parts.close()
@@ -197,8 +234,10 @@ class LimitedGraph(CompiledStateGraph[Any, Any, Any, Any]):
             async with aclosing(parts):
                 async for part in _timed(parts, run):
                     yield part
-        except GraphRecursionError as error:
-            raise _too_many_steps(settings) from error
+        except Exception as error:
+            await self.limits.aside(partial(run.failed, error))
+            _check_steps(error, settings)
+            raise
         finally:
             await self.limits.aside(run.leave)
 
@@ -211,8 +250,14 @@ class LimitedGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
 
 def limited(graph: Compiled, limits: Limits | None) -> Compiled:
-    """Return `graph` with `limits` on its runs; as it is where there are none."""
-    return cast("Compiled", LimitedGraph(limits=limits, **vars(graph))) if limits else graph
+    """Return `graph` with `limits` on its runs, if any, and with failures between its nodes taken down."""
+    return cast("Compiled", LimitedGraph(limits=limits or _unlimited(), **vars(graph)))
+
+
+@cache
+def _unlimited() -> Limits:
+    nothing: Any = dict.fromkeys(("requests", "tokens", "runs", "steps", "tool_calls", "wall_time"))
+    return Limits(memory(), **nothing)
 
 
 async def _timed(parts: AsyncIterator[Any], run: Run) -> AsyncIterator[Any]:
@@ -228,6 +273,14 @@ async def _timed(parts: AsyncIterator[Any], run: Run) -> AsyncIterator[Any]:
         yield part
 
 
-def _too_many_steps(settings: RunnableConfig) -> LimitError:
-    steps = settings.get("recursion_limit")
-    return LimitError(f"This run took {steps} steps, as many as a run may. Ask for less at once.")
+def _check_steps(error: Exception, settings: RunnableConfig) -> None:
+    """Say in words that a run took as many steps as it may.
+
+    Raises:
+        LimitError: if that is what LangGraph's `error` says.
+    """
+    if isinstance(error, GraphRecursionError):
+        steps = ensure_config(settings)["recursion_limit"]
+        raise LimitError(
+            f"This run took {steps} steps, as many as a run may. Ask for less at once."
+        ) from error

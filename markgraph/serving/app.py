@@ -42,10 +42,13 @@ except ImportError as error:
 from markgraph.build import Graph
 from markgraph.feedback.desk import Desk
 from markgraph.security.caller import Caller
+from markgraph.security.counters import MemoryCounters
 from markgraph.security.doors import Door, headers_of
 from markgraph.security.guard import Guard
 from markgraph.security.limits import Limits
 from markgraph.security.policy import Need, Resource
+from markgraph.security.strangers import Strangers
+from markgraph.serving.addresses import address_of
 from markgraph.serving.bodies import check_body
 from markgraph.serving.bounds import RequestBounds
 from markgraph.serving.feedback import feedback_routes
@@ -99,8 +102,12 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _explain_input)
     app.add_exception_handler(ValidationError, _explain_input)  # LangServe's own, of a batch
 
-    admitted = _admission(door, guard, limits)
-    _add_own_routes(app, graphs, door, admitted, desk)
+    counters = limits.counters if limits else MemoryCounters()
+    strangers = Strangers(guard.audit, door.attempts, counters)
+    admitted = _admission(door, guard, limits, strangers)
+    _add_own_routes(app, graphs, door, admitted, strangers)
+    if desk:
+        app.include_router(feedback_routes(desk, graphs, admitted))
     for name, graph in graphs.items():
         with warnings.catch_warnings():
             # LangServe reads attributes that pydantic and LangGraph have renamed since.
@@ -118,13 +125,17 @@ def create_app(
     return app
 
 
-def _admission(door: Door, guard: Guard, limits: Limits | None) -> Admission:
+def _admission(door: Door, guard: Guard, limits: Limits | None, strangers: Strangers) -> Admission:
     """Return the dependency that stands before every route but /health."""
+
+    def who(request: Request) -> Caller:
+        client = address_of(request)
+        with strangers.entering(client):
+            return door.admit(client, headers_of(request.scope["headers"]))
 
     async def admitted(request: Request) -> None:
         """Let a request in as its caller's: from here on `ASKING.get().caller` is who asks."""
-        client = request.client.host if request.client else None
-        caller = await asyncio.to_thread(door.admit, client, headers_of(request.scope["headers"]))
+        caller = await asyncio.to_thread(who, request)
         asking = await _asking(request, caller, limits)
         if asking.thread:
             await asyncio.to_thread(guard.require, caller, Need("threads:write", Resource("thread")))
@@ -134,7 +145,7 @@ def _admission(door: Door, guard: Guard, limits: Limits | None) -> Admission:
 
 
 def _add_own_routes(
-    app: FastAPI, graphs: Mapping[str, Graph], door: Door, admitted: Admission, desk: Desk | None
+    app: FastAPI, graphs: Mapping[str, Graph], door: Door, admitted: Admission, strangers: Strangers
 ) -> None:
     """Add the routes that are not a graph's."""
 
@@ -148,16 +159,14 @@ def _add_own_routes(
         """Describe the routes; FastAPI's own route would do so for everybody."""
         return app.openapi()
 
-    if desk:
-        app.include_router(feedback_routes(desk, graphs, admitted))
     if door.issuer:
         from markgraph.serving.issuer import issuer_routes
 
-        app.include_router(issuer_routes(door.issuer))
+        app.include_router(issuer_routes(door.issuer, strangers))
     if door.login:
         from markgraph.serving.login import login_routes
 
-        app.include_router(login_routes(door.login, admitted))
+        app.include_router(login_routes(door.login, admitted, strangers))
         app.add_exception_handler(UnauthenticatedError, _send_to_login)
 
 

@@ -2,14 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 DISCONNECT: Message = {"type": "http.disconnect"}
 
 
@@ -26,13 +22,13 @@ class RequestBounds:
     Does not include: WebSockets, which pass; bodies that are larger than memory allows to hold.
     """
 
-    app: App
+    app: ASGIApp
     max_body: int = 1024 * 1024
     """Bytes."""
     patience: float = 30.0
     """Seconds that a client may take to send its body, and then to take each piece of the answer."""
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
@@ -45,7 +41,7 @@ class RequestBounds:
         if body is not None:
             await _Exchange(receive, send, body, self.patience).run(self.app, scope)
 
-    async def _body(self, scope: MutableMapping[str, Any], receive: Receive) -> bytes | None:
+    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """Return the body; None when the client went away."""
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if int(announced) > self.max_body:
@@ -78,7 +74,7 @@ class _Exchange:
         self._gone = asyncio.Event()
         self._is_answered = False
 
-    async def run(self, app: App, scope: MutableMapping[str, Any]) -> None:
+    async def run(self, app: ASGIApp, scope: Scope) -> None:
         """Run `app`, until it is done or nobody waits for it any more."""
         work = asyncio.ensure_future(app(scope, self.receive, self.send))
         watch = asyncio.ensure_future(self._watch())

@@ -9,13 +9,16 @@ from authlib.oauth2.rfc6749.errors import InvalidClientError, InvalidRequestErro
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from markgraph.security.caller import Caller
 from markgraph.security.issuer.server import Answer, FormRequest, Issuer
+from markgraph.security.strangers import ISSUE, REVOKE, Strangers
+from markgraph.serving.addresses import address_of
 
 MAX_FORM = 16_384
 """Bytes of a form; a token is the longest thing in one."""
 
 
-def issuer_routes(issuer: Issuer) -> APIRouter:
+def issuer_routes(issuer: Issuer, strangers: Strangers) -> APIRouter:
     """Return the routes under which `issuer` is reached."""
     routes = APIRouter(include_in_schema=False)
 
@@ -32,7 +35,7 @@ def issuer_routes(issuer: Issuer) -> APIRouter:
     @routes.post("/oauth/token")
     async def token(request: Request) -> JSONResponse:
         """Issue a token to a client."""
-        return await _answered(request, issuer, issuer.create_token_response)
+        return await asked(request, ISSUE, issuer.create_token_response)
 
     @routes.post("/oauth/revoke")
     async def revoke(request: Request) -> JSONResponse:
@@ -41,23 +44,34 @@ def issuer_routes(issuer: Issuer) -> APIRouter:
         def answer(form: FormRequest) -> Answer:
             return issuer.create_endpoint_response("revocation", form)  # type: ignore[no-any-return]
 
-        return await _answered(request, issuer, answer)
+        return await asked(request, REVOKE, answer)
+
+    async def asked(request: Request, action: str, answer: Callable[[FormRequest], Answer]) -> JSONResponse:
+        """Return what `answer` makes of a posted form, and take that down, if there weren't too many."""
+        address = address_of(request)
+        await asyncio.to_thread(strangers.attempt, address)
+        (status, body, headers), caller = await _answered(request, issuer, answer)
+        if caller is None:
+            await asyncio.to_thread(strangers.failed, address, action, body["error"])
+        else:
+            await asyncio.to_thread(strangers.known, address, action, caller)
+        return JSONResponse(body, status_code=status, headers=dict(headers))
 
     return routes
 
 
 async def _answered(
     request: Request, issuer: Issuer, answer: Callable[[FormRequest], Answer]
-) -> JSONResponse:
-    """Return what `answer` makes of a posted form, without holding up other requests."""
+) -> tuple[Answer, Caller | None]:
+    """Return what `answer` makes of a posted form, without holding up other requests; None: an error."""
     try:
         form = FormRequest(issuer.url, await _form(request), request.headers)
-        status, body, headers = await asyncio.to_thread(answer, form)
+        done = await asyncio.to_thread(answer, form)
+        return done, None if "error" in done[1] else form.client.caller
     except OAuth2Error as error:
-        status, body, headers = error()
+        return error(), None
     except UnicodeDecodeError:  # Authlib reads a client's credentials as UTF-8
-        status, body, headers = InvalidClientError(status_code=401)()
-    return JSONResponse(body, status_code=status, headers=dict(headers))
+        return InvalidClientError(status_code=401)(), None
 
 
 async def _form(request: Request) -> dict[str, str]:

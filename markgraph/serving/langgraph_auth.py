@@ -7,16 +7,19 @@ import asyncio
 from typing import Any
 
 from langgraph_sdk import Auth
+from starlette.exceptions import HTTPException
 
 from markgraph.build import compose, make, make_services
 from markgraph.environment import server_overrides
-from markgraph.errors import DeniedError, ProviderError
+from markgraph.errors import DeniedError, LimitError, ProviderError, StorageError
 from markgraph.security.caller import Caller, cache_scope_of, owner_of, server_caller
+from markgraph.security.counters import MemoryCounters
 from markgraph.security.doors import Door, LocalDoor, headers_of
 from markgraph.security.guard import Guard
 from markgraph.security.limits import Limits
 from markgraph.security.policy import Need, Resource
-from markgraph.serving.langgraph_limits import count_request
+from markgraph.security.strangers import Strangers
+from markgraph.serving.langgraph_limits import count_request, too_many
 
 STUDIO = "https://smith.langchain.com"
 """Where the Studio page comes from; its requests still come from this machine."""
@@ -31,6 +34,7 @@ _CONFIG = compose("serve", server_overrides())
 _DOOR: Door = make(_CONFIG, "auth")
 _LIMITS: Limits | None = make(_CONFIG, "limits")
 _GUARD = Guard(*make_services(_CONFIG, "policy", "audit"))
+_STRANGERS = Strangers(_GUARD.audit, _DOOR.attempts, _LIMITS.counters if _LIMITS else MemoryCounters())
 
 auth = Auth()
 Refused = Auth.exceptions.HTTPException
@@ -39,18 +43,18 @@ Refused = Auth.exceptions.HTTPException
 @auth.authenticate
 async def authenticate(scope: dict[str, Any]) -> dict[str, Any]:
     """Let a request in as the caller's whom the door finds in it."""
-    client = scope.get("client")
     try:
-        headers = headers_of(scope.get("headers", []))
-        if isinstance(_DOOR, LocalDoor) and headers.get("origin") == STUDIO:
-            del headers["origin"]
-        caller = await asyncio.to_thread(_DOOR.admit, client[0] if client else None, headers)
+        caller = await asyncio.to_thread(_caller, scope)
         owner = cache_scope_of(caller)
     except DeniedError as error:
         challenge = {"www-authenticate": 'Bearer realm="markgraph"'}
         raise Refused(status_code=401, detail=str(error), headers=challenge) from error
     except ProviderError as error:
         raise Refused(status_code=503, detail=str(error)) from error
+    except LimitError as error:
+        raise too_many(error) from error
+    except StorageError as error:
+        raise HTTPException(503, "The server's log can't be written now. Try again later.") from error
     await count_request(_LIMITS, caller, scope)
     return {
         "identity": caller.subject,
@@ -63,6 +67,16 @@ async def authenticate(scope: dict[str, Any]) -> dict[str, Any]:
         "clearance": caller.clearance,
         "scopes": None if caller.scopes is None else list(caller.scopes),
     }
+
+
+def _caller(scope: dict[str, Any]) -> Caller:
+    """Return whom the door finds in a request, and take it down if that is nobody."""
+    address = (scope.get("client") or (None,))[0]
+    with _STRANGERS.entering(address):
+        headers = headers_of(scope.get("headers", []))
+        if isinstance(_DOOR, LocalDoor) and headers.get("origin") == STUDIO:
+            del headers["origin"]
+        return _DOOR.admit(address, headers)
 
 
 def _label(caller: Caller) -> str:

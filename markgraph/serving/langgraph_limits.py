@@ -30,6 +30,12 @@ async def count_request(limits: Limits | None, caller: Caller, scope: Mapping[st
     try:
         await limits.acheck_request(caller, starts_run=starts_run)
     except LimitError as error:
-        headers = {"Retry-After": str(error.retry_after)}
-        # Not LangGraph's own exception: in authentication the server makes a 500 of any but 401 and 403.
-        raise HTTPException(429, str(error), headers) from error
+        raise too_many(error) from error
+
+
+def too_many(error: LimitError) -> HTTPException:
+    """Return what LangGraph Server answers a client with who has asked too often.
+
+    Not its own exception: in authentication the server makes a 500 of any but 401 and 403.
+    """
+    return HTTPException(429, str(error), {"Retry-After": str(error.retry_after)})

@@ -103,26 +103,30 @@ def served(graph: Graph) -> Runnable[Any, Any]:
     """
     stateless = graph.copy(update={"checkpointer": None})
 
-    def chosen(config: RunnableConfig) -> tuple[Graph, RunnableConfig]:
+    def chosen(config: RunnableConfig) -> tuple[Graph, dict[str, Any]]:
+        """Return what runs, and how: a turn of a thread is kept at its end, all of it or nothing.
+
+        So who is told that a store is away can ask again, and it is no second turn.
+        """
         caller, thread, _ = ASKING.get(Asking(Caller(), None))
-        keys = {"caller": caller} | (
-            {"thread_id": thread_key(caller, f"{graph.get_name()}:{thread}")} if thread else {}
-        )
-        return graph if thread else stateless, {**config, "configurable": keys}
+        if not thread:
+            return stateless, {"config": {**config, "configurable": {"caller": caller}}}
+        keys = {"caller": caller, "thread_id": thread_key(caller, f"{graph.get_name()}:{thread}")}
+        return graph, {"config": {**config, "configurable": keys}, "durability": "exit"}
 
     def answer(questions: Iterator[Any], config: RunnableConfig) -> Iterator[AddableDict]:
         for question in questions:
-            runs, its_config = chosen(config)
+            runs, how = chosen(config)
             with _stores_in_words():
-                whole = runs.invoke(_plain(question), its_config)
+                whole = runs.invoke(_plain(question), **how)
             yield from _pieces(whole)
 
     async def aanswer(questions: AsyncIterator[Any], config: RunnableConfig) -> AsyncIterator[AddableDict]:
         async for question in questions:
-            runs, its_config = chosen(config)
+            runs, how = chosen(config)
             with _stores_in_words():
-                async with _turn(its_config["configurable"].get("thread_id")):
-                    whole = await runs.ainvoke(_plain(question), its_config)
+                async with _turn(how["config"]["configurable"].get("thread_id")):
+                    whole = await runs.ainvoke(_plain(question), **how)
             for piece in _pieces(whole):
                 yield piece
 

@@ -44,12 +44,17 @@ class GraphReport:
 
 
 def verify_all(
-    overrides: Sequence[str] = (), *, everything: bool = False, tick: Callable[[int], object] | None = None
+    overrides: Sequence[str] = (),
+    *,
+    everything: bool = False,
+    begins: Callable[[str], object] = bool,
+    tick: Callable[[int], object] = bool,
 ) -> list[GraphReport]:
     """Verify each graph, in every configuration that `overrides` leave open.
 
     Args:
         everything: cross all groups, whether they change a graph or not.
+        begins: called with the name of each graph.
         tick: called for each configuration, with how many of its graph are known to come.
 
     Raises:
@@ -60,7 +65,8 @@ def verify_all(
     graphs = groups.pop("graph", Dimension("graph", ((),)))
     options: Sequence[Overrides] = [()] if named else graphs.options
     return [
-        _Verifier((*option, *overrides), everything, tick).run(list(groups.values())) for option in options
+        _Verifier((*option, *overrides), everything, begins, tick).run(list(groups.values()))
+        for option in options
     ]
 
 
@@ -68,7 +74,8 @@ def verify_all(
 class _Verifier:
     fixed: Overrides
     everything: bool
-    tick: Callable[[int], object] | None
+    begins: Callable[[str], object]
+    tick: Callable[[int], object]
     proved: dict[Flow, list[Finding]] = field(default_factory=dict)
 
     def run(self, groups: Sequence[Dimension]) -> GraphReport:
@@ -76,6 +83,7 @@ class _Verifier:
         graph = build_graph(config, checkpoint=None)
         usual = flow_of(graph)
         self.report = GraphReport(graph.get_name())
+        self.begins(self.report.graph)
         self._prove(usual, ())
         stages = not_fixed(list(stages_in(config)), self.fixed)
         if self.everything:
@@ -101,8 +109,7 @@ class _Verifier:
 
     def _verify(self, chosen: Overrides, total: int) -> Flow | None:
         """Verify one configuration, and return what its runs can do."""
-        if self.tick:
-            self.tick(total)
+        self.tick(total)
         try:
             flow = self._flow(chosen)
         except MarkError as error:

@@ -1,7 +1,6 @@
 """What graphs leave in the audit log, and that they do nothing that isn't in it."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,13 @@ from langgraph.types import Command
 from markgraph.audit.configs import composed
 from markgraph.audit.file import FileAudit
 from markgraph.audit.verify import records, verify
-from markgraph.build import Graph, compose, load_graph, make_service
+from markgraph.build import compose, load_graph, make_service
 from markgraph.errors import DeniedError, MarkError, StorageError
-from markgraph.models.embed import HashEmbeddings
 from markgraph.models.fake import FakeChatModel
-from markgraph.retrieval.types import Index
 from markgraph.retrieval.words import WordsIndex
 from markgraph.security.caller import Caller
 from markgraph.security.policy import Policy
+from tests.audit.conftest import Build
 from tests.graphs.conftest import LIABILITY, PAYMENT
 from tests.graphs.ingesting import WRITER, ingest
 
@@ -27,24 +25,6 @@ PAY = "Within how many days must the customer pay an invoice?"
 NOTE = {"tool": "save_note", "args": {"text": "hello"}}
 CALCULATE = {"tool": "calculate", "args": {"expression": "72 / 24"}}
 THREAD: Any = {"configurable": {"thread_id": "my own words"}}
-Build = Callable[..., Graph]
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> FileAudit:
-    return FileAudit(str(tmp_path / "audit"), str(tmp_path / "audit/keys"))
-
-
-@pytest.fixture
-def build(index: Index, embedder: HashEmbeddings, log: FileAudit) -> Build:
-    """Return a function that builds a graph whose model says some responses."""
-
-    def made(name: str, *responses: Any, overrides: tuple[str, ...] = (), **services: Any) -> Graph:
-        model = FakeChatModel(responses=list(responses) or [f"{PAYMENT} [1]"])
-        shared = {"model": model, "embedder": embedder, "index": index, "audit": log}
-        return load_graph(name, overrides, **shared | services)
-
-    return made
 
 
 def lines(log: FileAudit) -> list[tuple[str, str, str]]:

@@ -8,14 +8,22 @@ from typing import Any
 
 import psycopg
 import pytest
+from langgraph.graph import START, StateGraph
+from langgraph.runtime import Runtime
 from langgraph.store.base import BaseStore
 from langgraph.store.postgres import PostgresStore
 from langgraph.store.sqlite import SqliteStore
 from psycopg.rows import dict_row
+from typing_extensions import TypedDict
 
+from markgraph import Caller, load_graph
 from markgraph.checkpoints.sealed_store import SealedStore
 from markgraph.errors import SealError, ShreddedError, UsageError
+from markgraph.models.embed import HashEmbeddings
+from markgraph.models.fake import FakeChatModel
+from markgraph.retrieval.words import WordsIndex
 from markgraph.security.sealing.keyring import Keyring
+from tests.retrieval.index_suite import chunk
 
 MINE = ("acme", "canaryuser", "memories")
 CANARIES = ["canaryuser", "canarykey", "canaryvalue"]
@@ -54,6 +62,40 @@ def test_gives_back_what_was_put_and_keeps_nothing_in_clear(kept: BaseStore, key
     assert "acme" in everything
     store.delete(MINE, "canarykey")
     assert store.get(MINE, "canarykey") is None
+
+
+class Asked(TypedDict):
+    """The state of an app's graph."""
+
+    question: str
+    before: list[str]
+
+
+def test_an_apps_graph_remembers_what_its_callers_asked_and_keeps_nothing_in_clear(
+    kept: BaseStore, keyring: Keyring, tmp_path: Path
+) -> None:
+    index = WordsIndex(tmp_path / "words.sqlite")
+    index.add([chunk("Payment is due within 30 days.")])
+    services: Any = {"model": FakeChatModel(), "embedder": HashEmbeddings(), "index": index}
+
+    def remember(state: Asked, runtime: Runtime[Caller]) -> dict[str, Any]:
+        assert runtime.store
+        mine = (runtime.context.tenant, runtime.context.subject)
+        before = [item.value["question"] for item in runtime.store.search(mine)]
+        runtime.store.put(mine, f"canarykey{len(before)}", {"question": state["question"]})
+        return {"before": before}
+
+    app = StateGraph(Asked, Caller)
+    app.add_node("remember", remember)
+    app.add_node("answer", load_graph("qa", **services))
+    app.add_edge(START, "remember")
+    app.add_edge("remember", "answer")
+    graph = app.compile(store=SealedStore(kept, keyring))
+    asked: Any = {"question": "canaryvalue", "before": []}
+    for name, before in (("canaryuser", []), ("canaryuser", ["canaryvalue"]), ("ben", [])):
+        assert graph.invoke(asked, context=Caller(name, ("reader",)))["before"] == before
+    everything = str([item.dict() for item in kept.search((), limit=100)])
+    assert [canary for canary in CANARIES if canary in everything] == []
 
 
 def test_works_without_blocking_over_a_store_that_does(keyring: Keyring) -> None:

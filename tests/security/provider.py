@@ -44,6 +44,8 @@ class Provider:
         """Changes of the ID tokens."""
         self.codes: dict[str, dict[str, str]] = {}
         self.opaque: dict[str, dict[str, Any]] = {}
+        self.strange = b""
+        """What it answers at /strange."""
 
     def claims(self, subject: str = "anna", **changes: Any) -> dict[str, Any]:
         """Return the claims of a good access token, with `changes`; None leaves a claim out."""
@@ -76,6 +78,7 @@ class Provider:
                 Route("/authorize", self._authorize, methods=["GET", "POST"]),
                 Route("/token", self._token, methods=["POST"]),
                 Route("/introspect", self._introspect, methods=["POST"]),
+                Route("/strange", lambda _: Response(self.strange)),
                 Route("/elsewhere", lambda _: RedirectResponse("http://localhost:1/jwks")),
             ]
         )

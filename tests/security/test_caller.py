@@ -1,5 +1,7 @@
 """Who is asking, and what they may read."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from markgraph.errors import ConfigError, DeniedError, UsageError
 from markgraph.security.caller import Caller, cache_scope_of, readers_of, thread_key
 from markgraph.security.doors import LocalDoor, is_loopback
-from markgraph.security.permissions import Permissions, may_read
+from markgraph.security.permissions import Permissions, check_readers, may_read
 
 ME = Caller("me", ("reader",), groups=("legal",))
 
@@ -34,6 +36,13 @@ def test_may_read_needs_the_clearance_as_well_as_an_atom() -> None:
     assert may_read(cleared, Permissions("default", ("public",), 2))
     assert not may_read(cleared, Permissions("default", ("public",), 3))
     assert not may_read(ME, Permissions("default", ("u:me",), 1))
+
+
+@pytest.mark.parametrize("readers", [[], "public", ["anna"], ["g:"], ["public", "u: "]])
+def test_readers_are_a_list_of_atoms(readers: Any) -> None:
+    assert check_readers(["public", "g:legal", "u:ada"]) == ("public", "g:legal", "u:ada")
+    with pytest.raises(ConfigError, match="readers is a list of who may read"):
+        check_readers(readers)
 
 
 def test_lists_from_config_become_tuples() -> None:

@@ -159,6 +159,13 @@ def test_finds_a_chroma_server_of_another_machine() -> None:
     assert checked("index=chroma_server", "index.index.allow_remote=true")["chroma"].state == "failed"
 
 
+def test_a_package_that_fetches_code_has_failed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "kernels.py").write_text("")
+    assert checked()["kernels"].state == "ok"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert checked()["kernels"].state == "failed"
+
+
 @pytest.mark.parametrize("part", ["auth", "limits", "seal", "audit"])
 @pytest.mark.parametrize("target", [None, "markgraph.x.none", "markgraph.security.doors.LocalDoor"])
 def test_a_part_that_is_not_there_is_off(part: str, target: str | None) -> None:

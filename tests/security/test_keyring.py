@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from markgraph.errors import SealError, ShreddedError, UsageError
 from markgraph.security.sealing.keyring import Keyring, number_of
+from markgraph.security.sealing.masters import Masters
 
 ABOUT = ("chunk", "id")
 
@@ -25,6 +26,27 @@ def keyring(tmp_path: Path) -> Keyring:
 def again(keyring: Keyring) -> Keyring:
     """Return another process's view of the same files."""
     return Keyring(keyring.file, keyring.path)
+
+
+def test_a_keyring_that_is_no_file_or_has_no_place_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(SealError, match=r"can't be read: Is a directory"):
+        Masters(tmp_path).read()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SealError, match="can't be written"):
+        Keyring(tmp_path / "file" / "masters.json", tmp_path / "keys.sqlite").rotate()
+
+
+def test_one_tenant_gets_a_new_key_and_what_the_old_one_sealed_still_opens(keyring: Keyring) -> None:
+    sealed = {tenant: keyring.seal(tenant, ABOUT, b"secret") for tenant in ("acme", "other")}
+    masters = keyring.names().masters
+    assert keyring.rotate_tenant("acme") == 2
+    assert keyring.names().tenants == {"acme": 2, "other": 1}
+    assert keyring.names().masters.keys() == masters.keys()
+    assert [keyring.is_current(tenant, each) for tenant, each in sealed.items()] == [False, True]
+    for tenant, each in sealed.items():
+        assert again(keyring).open(tenant, ABOUT, each) == b"secret"
+    with pytest.raises(UsageError, match=r"'nobody' has no keys\. Tenants that have: acme, other"):
+        keyring.rotate_tenant("nobody")
 
 
 def test_opens_what_it_sealed_also_in_another_process(keyring: Keyring) -> None:

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Event
 
 import pytest
 from joserfc.jwk import OctKey, OKPKey
 
+from markgraph.build import compose, make
 from markgraph.errors import ConfigError, ProviderError, StorageError, UnauthenticatedError, UsageError
 from markgraph.security.issuer.server import Issuer
 from markgraph.security.tokens.api_keys import DAY, ApiKeys
 from markgraph.security.tokens.claims import ClaimNames
-from markgraph.security.tokens.introspection import OpaqueTokens
+from markgraph.security.tokens.introspection import OpaqueTokens, secret_in
 from markgraph.security.tokens.jwks import FRESH, PAUSE, STALE, KeyCache
 from markgraph.security.tokens.jwt import AccessTokens
 from markgraph.security.tokens.provider import Provider as AskedProvider
@@ -142,6 +144,46 @@ def test_a_provider_is_asked_at_its_own_origin_only(changes: dict[str, str], why
 def test_a_redirect_is_not_followed(idp: Provider) -> None:
     with pytest.raises(ProviderError, match="status 307"):
         AskedProvider(idp.url).get(f"{idp.url}/elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"[]", "did not answer with a JSON object"),
+        (b"<html>", "Could not ask"),
+        (b"[" * 100_000, "Could not ask"),
+        (b" " * 1_000_001, "answers with more than 1000000 bytes"),
+    ],
+)
+def test_what_is_no_answer_is_not_taken_for_one(answer: bytes, why: str, idp: Provider) -> None:
+    idp.strange = answer
+    with pytest.raises(ProviderError, match=why):
+        AskedProvider(idp.url).get(f"{idp.url}/strange")
+
+
+def test_keys_that_are_no_set_are_the_providers_fault(clock: Clock) -> None:
+    cache = KeyCache(lambda: {"keys": {"kid": "ed"}}, clock=clock)
+    with pytest.raises(ProviderError, match="can't be fetched"):
+        cache.find("ed")
+
+
+def test_a_secret_is_read_from_the_file_that_the_config_names(tmp_path: Path) -> None:
+    oidc = ["auth=oidc", "auth.issuer=https://id.example", "auth.introspection.client_id=mark"]
+    with pytest.raises(ConfigError, match=r"auth\.introspection\.secret_file is not set"):
+        make(compose("serve", oidc), "auth")
+    file = tmp_path / "secret"
+    read = secret_in(str(file), "auth.introspection.secret_file")
+    with pytest.raises(ConfigError, match=r"secret_file=.*can't be read"):
+        read()
+    file.write_text("s3cret\n")
+    assert read() == "s3cret"
+
+
+def test_no_opaque_token_is_longer_than_a_header_should_be(idp: Provider) -> None:
+    tokens = OpaqueTokens(AskedProvider(idp.url), "markgraph", ClaimNames(), CLIENT, lambda: SECRET)
+    with pytest.raises(UnauthenticatedError, match="longer than"):
+        tokens.caller("t" * 10_000)
+    assert idp.fetched == 0
 
 
 @pytest.mark.parametrize("url", ["http://id.example", "ftp://id.example", "id.example", "https://"])

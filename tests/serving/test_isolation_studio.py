@@ -67,7 +67,7 @@ def scene(server_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder = tmp_path_factory.mktemp("isolation")
     keys = ApiKeys(AuthStore(str(server_home / "auth.sqlite")))
     made = {name: keys.make(caller, 1) for name, caller in INTRUDERS.items()}
-    with langgraph_server(server_home, folder, "auth=dev") as url:
+    with langgraph_server(server_home, folder, "auth=dev auth.attempts=null") as url:
         scene = Scene(url, made, keys.make(OWNER, 1), {})
         thread = scene.own("POST", "/threads", {})["thread_id"]
         answer = scene.own("POST", f"/threads/{thread}/runs/wait", {**RUN, "input": LIABILITY})

@@ -25,7 +25,7 @@ GRANT = {"grant_type": "client_credentials"}
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory) -> TokenDoor:
     folder = tmp_path_factory.mktemp("issuer")
-    made: TokenDoor = make(compose("serve", ["auth=dev", f"data_dir={folder}"]), "auth")
+    made: TokenDoor = make(compose("serve", ["auth=dev", "auth.attempts=null", f"data_dir={folder}"]), "auth")
     return made
 
 

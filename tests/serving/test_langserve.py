@@ -22,7 +22,8 @@ def test_health_says_what_is_served(server: str) -> None:
 
 
 def test_invoke_gives_the_whole_answer(server: str) -> None:
-    output = httpx.post(f"{server}/qa/invoke", json={"input": {"question": PAY}}).json()["output"]
+    body = {"input": {"question": PAY}}
+    output = httpx.post(f"{server}/qa/invoke", json=body, timeout=60).json()["output"]
     assert output["answer"] == ANSWER
     assert output.keys() == {
         "answer", "refused", "citations", "verdict", "domain", "model", "timings", "usage", "run_id"

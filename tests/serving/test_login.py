@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 import pytest
 
+from markgraph.audit.file import FileAudit
+from markgraph.audit.verify import records
 from markgraph.build import compose, load_graph, make
 from markgraph.errors import ConfigError
 from markgraph.models.embed import HashEmbeddings
@@ -36,6 +38,7 @@ class Site:
 
     url: str
     provider: Provider
+    log: FileAudit
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +58,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             f"auth.login.client_id={CLIENT}",
             f"auth.login.secret_file={folder / 'secret'}",
             f"data_dir={folder}",
+            "auth.attempts=null",
         ]
+        log = FileAudit(str(folder / "audit"), str(folder / "audit/keys"))
         door = make(compose("serve", ["auth=oidc", *settings]), "auth")
         with serving(
-            create_app({"qa": load_graph("qa", **services)}, door, default_guard()),
+            create_app({"qa": load_graph("qa", **services)}, door, replace(default_guard(), audit=log)),
             port,
         ) as url:
-            yield Site(url, idp)
+            yield Site(url, idp, log)
 
 
 @pytest.fixture
@@ -91,6 +96,8 @@ def test_who_logs_in_asks_as_themselves(site: Site, browser: httpx.Client) -> No
     answer = ask(site, browser)
     assert answer.status_code == 200
     assert "150 %" in answer.json()["output"]["answer"]
+    begun = [each for each in records(site.log.folder) if each["action"] == "sessions:begin"]
+    assert (begun[-1]["actor"], begun[-1]["tenant"], begun[-1]["outcome"]) == ("anna", "acme", "done")
 
 
 def test_another_tenant_sees_nothing_of_it(site: Site, browser: httpx.Client) -> None:

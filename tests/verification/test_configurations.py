@@ -57,7 +57,8 @@ def test_a_stage_that_guards_is_not_left_out_as_a_matter_of_choice() -> None:
 
 def test_an_override_that_breaks_the_policy_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["verify", *UNASKED, *FIXED]) == 1
-    shown = capsys.readouterr().out
+    shown, said = capsys.readouterr()
+    assert said.startswith("verifying agent\n")
     assert "Tool 'save_note' in 'call_tools' has side effects, and no person was asked." in shown
     assert PATH in shown
     assert f"with {' '.join(UNASKED)}" in shown

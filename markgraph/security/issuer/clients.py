@@ -48,6 +48,14 @@ class Client(ClientMixin):  # type: ignore[misc]  # Authlib has no types
         return grant_type == "client_credentials"
 
 
+def _client(claims: str, secret: bytes) -> Client:
+    return Client(caller_of_claims(json.loads(claims), ClaimNames()), secret)
+
+
+_NO_CLIENT = (json.dumps(claims_of(Caller("nobody"))), bytes(32))
+"""A row like those of the store; nothing is known whose hash is 0."""
+
+
 class Clients:
     """Keeps clients in the tokens' file."""
 
@@ -58,7 +66,15 @@ class Clients:
     def find(self, name: str) -> Client | None:
         """Return the client `name`, if there is one."""
         found = self._store.rows("select claims, secret from clients where id = ?", name)
-        return Client(caller_of_claims(json.loads(found[0][0]), ClaimNames()), found[0][1]) if found else None
+        return _client(*found[0]) if found else None
+
+    def claimed(self, name: str) -> Client:
+        """Return the client `name`, or one that nobody's secret fits, at the same cost.
+
+        So who lacks a secret doesn't learn which clients there are.
+        """
+        found = self._store.rows("select claims, secret from clients where id = ?", name)
+        return _client(*(found[0] if found else _NO_CLIENT))
 
     def add(self, caller: Caller) -> str:
         """Add a client that stands for `caller`, and return its secret; it can't be shown again.

@@ -139,9 +139,9 @@ class Issuer(AuthorizationServer):  # type: ignore[misc]  # Authlib has no types
                 f"auth.url={self.url} does not do: {error}. Allowed: https://NAME, or http://127.0.0.1:PORT."
             ) from error
 
-    def query_client(self, client_id: str) -> Client | None:
-        """Return the client that says it is `client_id`."""
-        return self.clients.find(client_id)
+    def query_client(self, client_id: str) -> Client:
+        """Return the client that says it is `client_id`; one that can't authenticate, if there is none."""
+        return self.clients.claimed(client_id)
 
     def save_token(self, token: Mapping[str, Any], request: OAuth2Request) -> None:
         """Keep nothing: a token speaks for itself."""

@@ -86,6 +86,20 @@ class KeyTable:
                 self._store(database, tenant, plain)
             return kid
 
+    def rotate_tenant(self, tenant: str) -> int:
+        """Add a new key for one tenant, and return its number.
+
+        Raises:
+            UsageError: it has no keys.
+        """
+        with self.transaction("IMMEDIATE") as database:
+            plain = self._unwrapped(tenant, self._wrapped(database, tenant))
+            if not plain:
+                raise _no_keys(database, tenant)
+            newest = max(plain) + 1
+            self._store(database, tenant, {newest: secrets.token_bytes(KEY_BYTES)})
+            return newest
+
     def retire(self) -> list[str]:
         """Forget the masters that wrap nothing, but for the last."""
         with self.transaction("IMMEDIATE") as database:
@@ -100,9 +114,7 @@ class KeyTable:
         """Delete the keys of a tenant, and what SQLite may still hold of them."""
         with self.transaction("IMMEDIATE") as database:
             if not database.execute("DELETE FROM data_keys WHERE tenant = ?", (tenant,)).rowcount:
-                there = database.execute("SELECT DISTINCT tenant FROM data_keys ORDER BY tenant")
-                names = ", ".join(name for (name,) in there) or "none"
-                raise UsageError(f"Tenant {tenant!r} has no keys. Tenants that have: {names}.")
+                raise _no_keys(database, tenant)
             now = datetime.now(UTC).isoformat(timespec="seconds")
             database.execute("INSERT OR REPLACE INTO shredded VALUES (?, ?)", (tenant, now))
         self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -187,6 +199,12 @@ class KeyTable:
         for pragma in ("secure_delete = ON", "synchronous = FULL"):
             database.execute(f"PRAGMA {pragma}")
         return database
+
+
+def _no_keys(database: sqlite3.Connection, tenant: str) -> UsageError:
+    there = database.execute("SELECT DISTINCT tenant FROM data_keys ORDER BY tenant")
+    names = ", ".join(name for (name,) in there) or "none"
+    return UsageError(f"Tenant {tenant!r} has no keys. Tenants that have: {names}.")
 
 
 def _bound(tenant: str, number: int, kid: str) -> bytes:

@@ -124,6 +124,15 @@ class Keyring:
         with self._changing() as table:
             return table.rotate()
 
+    def rotate_tenant(self, tenant: str) -> int:
+        """Make a new key for one tenant, and return its number; masters and other tenants' keys stay.
+
+        Raises:
+            UsageError: it has none yet.
+        """
+        with self._changing() as table:
+            return table.rotate_tenant(tenant)
+
     def retire(self) -> list[str]:
         """Forget the masters that wrap nothing any more, and return their ids."""
         with self._changing() as table:

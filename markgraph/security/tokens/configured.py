@@ -35,7 +35,9 @@ class Browser:
     seconds: int = 3600
 
 
-def dev_door(url: str, audience: str, path: str, lifetime: int, hosts: Sequence[str]) -> TokenDoor:
+def dev_door(
+    url: str, audience: str, path: str, lifetime: int, hosts: Sequence[str], attempts: int | None = None
+) -> TokenDoor:
     """Return a door that takes the tokens of MARK's own issuer, and its API keys.
 
     Args:
@@ -44,10 +46,11 @@ def dev_door(url: str, audience: str, path: str, lifetime: int, hosts: Sequence[
         path: the file of keys, clients, and API keys.
         lifetime: seconds that a token lives.
         hosts: names by which clients reach this server.
+        attempts: how often a minute somebody unknown may try, from one address.
     """
     store = AuthStore(path)
     issuer = Issuer(url, audience, store, lifetime)
-    return TokenDoor((ApiKeys(store), issuer.tokens), hosts, issuer)
+    return TokenDoor((ApiKeys(store), issuer.tokens), hosts, attempts, issuer)
 
 
 def oidc_door(
@@ -61,6 +64,7 @@ def oidc_door(
     origins: Sequence[str] = (),
     types: Sequence[str] = TYPES,
     required: Sequence[str] = REQUIRED,
+    attempts: int | None = None,
 ) -> TokenDoor:
     """Return a door that takes the tokens of an identity provider, and MARK's API keys.
 
@@ -75,6 +79,7 @@ def oidc_door(
         origins: further origins that the provider's endpoints may be at.
         types: `typ` headers of its access tokens.
         required: claims that they must have besides `iss aud exp iat sub`.
+        attempts: how often a minute somebody unknown may try, from one address.
     """
     provider, store = Provider(issuer, origins), AuthStore(path)
     keys = KeyCache(lambda: provider.get(provider.endpoint("jwks_uri")))
@@ -83,7 +88,7 @@ def oidc_door(
     if introspection.client_id:
         secret = secret_in(introspection.secret_file, "auth.introspection.secret_file")
         verifiers.append(OpaqueTokens(provider, audience, claims, introspection.client_id, secret))
-    return TokenDoor(verifiers, hosts, login=_login(login, provider, keys, claims, store))
+    return TokenDoor(verifiers, hosts, attempts, login=_login(login, provider, keys, claims, store))
 
 
 def _login(
