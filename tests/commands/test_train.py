@@ -100,6 +100,14 @@ def test_who_is_nobody_is_refused(
     assert not (home / "training").exists() or not list((home / "training").glob("*/config.yaml"))
 
 
+@pytest.mark.parametrize("key", ["run", "resume"])
+def test_a_run_lies_in_no_other_folder(
+    key: str, tmp_path: Path, no_terminal: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", f"{key}=../../{tmp_path.name}"]) == 2
+    assert "Allowed: the name of a run, without a folder." in capsys.readouterr().err
+
+
 def test_a_model_without_weights_can_not_be_trained(
     no_terminal: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
