@@ -28,9 +28,9 @@ class Tensorboard:
             raise MissingExtraError(
                 f"tracker=tensorboard needs {error.name}. Install it: pip install 'markgraph[train]'."
             ) from error
-        writer = SummaryWriter(str(Path(self.folder) / name))  # type: ignore[no-untyped-call]
+        writer = SummaryWriter(str(Path(self.folder) / name))
         told = json.dumps({**config, "tags": dict(tags)}, indent=1)
-        writer.add_text("config", f"```\n{told}\n```")  # type: ignore[no-untyped-call]
+        writer.add_text("config", f"```\n{told}\n```")
         return _Run(writer)
 
 

@@ -41,6 +41,8 @@ def run(config: DictConfig) -> Outcome:
     """
     check_choice(config, "output", OUTPUTS)
     check_choice(config, "confirm", (None, True, False))
+    _check_name("resume", config.resume)
+    _check_name("run", config.run)
     if config.resume is not None:
         config = _as_it_began(config)
     name = str(config.resume or config.run or _new_name())
@@ -111,6 +113,12 @@ def _run(
             elif "__interrupt__" in part:
                 asked = [each.value for each in part["__interrupt__"]]
     return state, asked
+
+
+def _check_name(key: str, name: object) -> None:
+    """Refuse a name that is no folder of its own below that of all runs."""
+    if name is not None and (Path(str(name)).name != str(name) or str(name) in (".", "..")):
+        raise UsageError(f"Config {key!r} has value {name!r}. Allowed: the name of a run, without a folder.")
 
 
 def _is_confirmed(config: DictConfig) -> bool:

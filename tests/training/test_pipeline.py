@@ -27,10 +27,8 @@ FEW = 90
 def write_kinds(folder: Path) -> dict[str, Path]:
     """Write the same facts as rows of each kind that a pipeline learns from."""
     plain: list[dict[str, Any]] = [dict(row) for row in rows(FEW)]
-    for number, row in enumerate(plain):
-        others = ("the controller", "the user", "the assistant")
-        row |= {"chosen": row["completion"], "rejected": f"{others[(number + 1) % 3]} pays"}
-        row["reference"] = [row["completion"]]
+    for row in plain:
+        row |= {"chosen": row["completion"], "rejected": "notices", "reference": [row["completion"]]}
     needed = {"chat": ["completion"], "pair": ["chosen", "rejected"], "task": ["reference"]}
     common = ["id", "source", "documents", "readers", "messages"]
     places = {kind: folder / f"{kind}.jsonl" for kind in needed}

@@ -1,0 +1,115 @@
+"""`markgraph train`: what it prints, asks and refuses, and how a run goes on."""
+
+import json
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from markgraph.cli import run
+from markgraph.models.registry import Registry
+from tests.engines.tiny import tiny_llama
+from tests.training.runs import NAME, rows, settings, write_rows
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return tiny_llama(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def chosen(model: str, tmp_path: Path) -> list[str]:
+    return settings(model, write_rows(tmp_path / "rows.jsonl", rows()))
+
+
+@pytest.fixture
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", StringIO())
+
+
+def test_plans_then_trains_when_confirmed_then_does_nothing_twice(
+    chosen: list[str], home: Path, no_terminal: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", *chosen, "run=r"]) == 0
+    shown = capsys.readouterr().out
+    assert "Nothing has been trained. Train it with:\n  markgraph train resume=r confirm=true\n" in shown
+    assert shown.startswith("Run r: local, config ")
+    assert not (home / "models").exists()
+
+    assert run(["train", "resume=r"]) == 0
+    assert capsys.readouterr().out == shown, "it waits still, and says the same"
+
+    assert run(["train", "resume=r", "confirm=true"]) == 0
+    assert f"Registered as {NAME}@1, the challenger." in capsys.readouterr().out
+    log = (home / "training" / "r" / "log.jsonl").stat()
+
+    assert run(["train", "resume=r", "confirm=true", "output=json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["registered"] == {"name": NAME, "version": 1, "alias": "challenger"}
+    assert [each.version for each in Registry(home / "models").versions(NAME)] == [1]
+    assert (home / "training" / "r" / "log.jsonl").stat() == log
+
+
+class Terminal(StringIO):
+    """Somebody who types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "trained"), [("y\n", True), ("n\n", False), ("", False)])
+def test_a_person_at_the_terminal_is_asked(
+    typed: str, trained: bool, chosen: list[str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    assert run(["train", *chosen, "run=r", "method.epochs=0.2"]) in (0, 3)
+    assert (home / "training" / "r" / "model").exists() is trained
+
+
+def test_what_is_no_better_is_not_registered(
+    chosen: list[str], home: Path, no_terminal: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", *chosen, "run=r", "confirm=true", "method.learning_rate=1e-12"]) == 3
+    shown = capsys.readouterr().out
+    assert "refused: completion_logp: not better" in shown
+    assert "Not registered: what is in service stays." in shown
+    assert not (home / "models" / NAME).exists()
+    assert run(["train", "resume=r"]) == 3, "it says so again"
+
+
+def test_a_run_goes_on_with_the_settings_that_it_began_with(
+    chosen: list[str], no_terminal: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", *chosen, "run=r", "seed=3"]) == 0
+    for override in ("method.epochs=9", "seed=4", "model=smollm2", "name=other"):
+        assert run(["train", "resume=r", override]) == 2
+        assert "goes on with the settings that it began with" in capsys.readouterr().err
+    assert run(["train", "resume=s"]) == 2
+    assert "There is no run 's' in " in (told := capsys.readouterr().err)
+    assert "Allowed: r." in told
+    assert run(["train", "resume=r", "auth.caller.subject=eve"]) == 2
+    assert "There is no run 'r' of yours." in capsys.readouterr().err
+
+
+def test_who_is_nobody_is_refused(
+    chosen: list[str], home: Path, no_terminal: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", *chosen, "auth.caller.roles=[reader]"]) == 4
+    assert "it needs permission 'graph:run' for graph:train" in capsys.readouterr().err
+    assert not (home / "training").exists() or not list((home / "training").glob("*/config.yaml"))
+
+
+@pytest.mark.parametrize("key", ["run", "resume"])
+def test_a_run_lies_in_no_other_folder(
+    key: str, tmp_path: Path, no_terminal: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", f"{key}=../../{tmp_path.name}"]) == 2
+    assert "Allowed: the name of a run, without a folder." in capsys.readouterr().err
+
+
+def test_a_model_without_weights_can_not_be_trained(
+    no_terminal: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", "model=fake"]) == 2
+    assert "This model has no weights of its own. Allowed: model=" in capsys.readouterr().err
