@@ -156,9 +156,9 @@ class Pretrain(Settings):
         try:
             return AutoConfig.for_model(self.architecture, **settings | made | dict(self.sizes))
         except (ValueError, StrictDataclassError) as error:
-            raise ConfigError(
-                f"These sizes make no {self.architecture}: {error} Correct method.sizes."
-            ) from error
+            reason = " ".join(str(error).split())
+            told = f"These sizes make no {self.architecture}: {reason} Correct method.sizes."
+            raise ConfigError(told) from error
 
     def _sequences(self, tokenizer: Any, rows: Sequence[Row]) -> list[dict[str, Tensor]]:
         sequences = packed(tokenizer, (row["text"] for row in rows), self.context)
