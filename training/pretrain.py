@@ -79,7 +79,7 @@ class Pretrain(Settings):
     """Tokens at most: 256 bytes, 3 control tokens, and what occurs together most often."""
     context: int = 256
     """Tokens in a sequence."""
-    epochs: float = 10.0
+    epochs: float = 5.0
     learning_rate: float = 3e-3
     warmup: float = 0.05
     weight_decay: float = 0.1
