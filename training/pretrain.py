@@ -97,7 +97,7 @@ class Pretrain(Settings):
         """
         tokenizer = self._tokenizer(job)
         torch.manual_seed(job.seed)
-        model = AutoModelForCausalLM.from_config(self._config(tokenizer))
+        model = AutoModelForCausalLM.from_config(self._config(tokenizer))  # type: ignore[no-untyped-call]
         return WholeTrainer(
             self,
             job,
@@ -188,7 +188,8 @@ def trained_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
     )
     tokenizer.train_from_iterator(texts, trainer)
     roles = {"bos_token": START, "pad_token": START, "eos_token": END}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=CHAT_TEMPLATE, **roles)
+    made: Any = PreTrainedTokenizerFast
+    return made(tokenizer_object=tokenizer, chat_template=CHAT_TEMPLATE, **roles)
 
 
 def packed(tokenizer: Any, texts: Iterable[str], length: int) -> Tensor:
