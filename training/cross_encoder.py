@@ -152,7 +152,11 @@ class CrossEncoderTrainer(WholeTrainer):
         self.model_accepts_loss_kwargs = False  # the loss is a mean: accumulated ones are to be divided
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,  # noqa: ARG002 -- the loss is a mean
     ) -> Any:
         """Return the binary cross entropy of the logits."""
         tokens = {name: each for name, each in inputs.items() if name != "labels"}

@@ -113,7 +113,11 @@ class EmbedderTrainer(WholeTrainer):
         self.model_accepts_loss_kwargs = False  # the loss is a mean: accumulated ones are to be divided
 
     def compute_loss(
-        self, model: Any, inputs: Mapping[str, Any], return_outputs: bool = False, **_: Any
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,  # noqa: ARG002 -- the loss is a mean
     ) -> Any:
         """Return the cross entropy of the passages' cosines with each question."""
         questions, passages = (pooled(model, inputs[name]) for name in ("questions", "passages"))

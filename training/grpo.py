@@ -57,7 +57,8 @@ class Grpo(Settings):
         # TRL ends answers where this says.
         model.generation_config.eos_token_id = sorted(job.base.ends)
         settings = package.GRPOConfig(
-            **arguments(self, job) | {"eval_strategy": "steps" if job.held and self.eval_steps else "no"},
+            **dict(arguments(self, job))
+            | {"eval_strategy": "steps" if job.held and self.eval_steps else "no"},
             num_generations=self.group,
             num_iterations=self.reuse,
             beta=self.beta,

@@ -10,6 +10,7 @@ far from. The arithmetic is in ppo_loss.py.
 Does NOT include: a value model of its own, quantised bases, rewards before an answer's end.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from transformers import DefaultFlowCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.integrations import get_reporting_integration_callbacks
+from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.trainer_callback import CallbackHandler
 
 from markgraph.errors import ConfigError
@@ -138,7 +139,7 @@ class PpoTraining:
     """The loop: answer, judge, learn, log, save."""
 
     def __init__(self, method: Ppo, job: Job) -> None:
-        from accelerate import Accelerator
+        from accelerate import Accelerator  # type: ignore[import-untyped]
 
         self.method, self.job, self.judge = method, job, method.judge(job.base)
         self.args = _arguments(method, job)
@@ -154,10 +155,10 @@ class PpoTraining:
         self.model, self.optimizer = self.accelerator.prepare(learned, optimizer)
         self.beta = method.penalty.beta
         self.state, self.control = self._state(), TrainerControl()
-        reporting = get_reporting_integration_callbacks(list(job.reporters))
-        self.callbacks = CallbackHandler(
-            [DefaultFlowCallback, *reporting, *job.callbacks], policy, job.base.tokenizer, optimizer, None
-        )
+        report: Any = get_reporting_integration_callbacks
+        called: Any = CallbackHandler
+        every = [DefaultFlowCallback, *report(list(job.reporters)), *job.callbacks]
+        self.callbacks = called(every, policy, job.base.tokenizer, optimizer, None)
 
     def train(self, resume_from_checkpoint: str | None = None) -> TrainerState:
         """Take all steps, or those that are left; what they do depends on nothing but seed and number."""
@@ -181,7 +182,7 @@ class PpoTraining:
 
     @property
     def _kept(self) -> Checkpoints:
-        folder = Path(self.args.output_dir)
+        folder = Path(str(self.args.output_dir))
         return Checkpoints(folder, self.method.keep, self._whole, self.optimizer, self.job.base)
 
     @property
@@ -213,7 +214,7 @@ class PpoTraining:
         self.model.train()
         losses = []
         for _ in range(method.passes):
-            for part in torch.randperm(len(mask)).split(method.minibatch_size):
+            for part in torch.split(torch.randperm(len(mask)), method.minibatch_size):
                 new, value = self.model(rollout.samples.rows(part), method.temperature)
                 policy = policy_loss(new, rollout.logps[part], advantages[part], mask[part], method.epsilon)
                 worth = value_loss(value, rollout.values[part], returns[part], mask[part], method.epsilon)
@@ -275,7 +276,7 @@ class PpoTraining:
         steps = -(-self.method.epochs * len(self.job.rows) // self._prompts)
         return TrainerState(
             max_steps=self.job.max_steps or max(1, int(steps)),
-            num_train_epochs=self.method.epochs,
+            num_train_epochs=math.ceil(self.method.epochs),
             logging_steps=1,
             save_steps=self.method.save_steps,
             is_local_process_zero=self.accelerator.is_local_main_process,

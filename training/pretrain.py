@@ -79,7 +79,7 @@ class Pretrain(Settings):
     """Tokens at most: 256 bytes, 3 control tokens, and what occurs together most often."""
     context: int = 256
     """Tokens in a sequence."""
-    epochs: float = 10.0
+    epochs: float = 5.0
     learning_rate: float = 3e-3
     warmup: float = 0.05
     weight_decay: float = 0.1
@@ -97,7 +97,7 @@ class Pretrain(Settings):
         """
         tokenizer = self._tokenizer(job)
         torch.manual_seed(job.seed)
-        model = AutoModelForCausalLM.from_config(self._config(tokenizer))
+        model = AutoModelForCausalLM.from_config(self._config(tokenizer))  # type: ignore[no-untyped-call]
         return WholeTrainer(
             self,
             job,
@@ -156,9 +156,9 @@ class Pretrain(Settings):
         try:
             return AutoConfig.for_model(self.architecture, **settings | made | dict(self.sizes))
         except (ValueError, StrictDataclassError) as error:
-            raise ConfigError(
-                f"These sizes make no {self.architecture}: {error} Correct method.sizes."
-            ) from error
+            reason = " ".join(str(error).split())
+            told = f"These sizes make no {self.architecture}: {reason} Correct method.sizes."
+            raise ConfigError(told) from error
 
     def _sequences(self, tokenizer: Any, rows: Sequence[Row]) -> list[dict[str, Tensor]]:
         sequences = packed(tokenizer, (row["text"] for row in rows), self.context)
@@ -188,7 +188,8 @@ def trained_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
     )
     tokenizer.train_from_iterator(texts, trainer)
     roles = {"bos_token": START, "pad_token": START, "eos_token": END}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=CHAT_TEMPLATE, **roles)
+    made: Any = PreTrainedTokenizerFast
+    return made(tokenizer_object=tokenizer, chat_template=CHAT_TEMPLATE, **roles)
 
 
 def packed(tokenizer: Any, texts: Iterable[str], length: int) -> Tensor:

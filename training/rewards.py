@@ -138,7 +138,7 @@ def passages_of(messages: Sequence[Message]) -> list[str]:
     has the very next number.
     """
     prompt = messages[-1]["content"].rpartition(_QUESTION)[0]
-    begins = []
+    begins: list[re.Match[str]] = []
     for match in _PASSAGE.finditer(prompt):
         if int(match[1]) == len(begins) + 1:
             begins.append(match)

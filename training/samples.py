@@ -62,7 +62,7 @@ def sample(
     kept = [[0] * (longest - len(each)) + [1] * len(each) for each in prompts]
     ids, attention = (torch.tensor(each, device=model.device) for each in (padded, kept))
     drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-    config = GenerationConfig(
+    config = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=most,
         eos_token_id=sorted(base.ends),
         pad_token_id=filler,

@@ -23,5 +23,6 @@ class WholeTrainer(Trainer):
             super().save_model(output_dir, _internal_call=True)
         elif self.args.should_save:
             folder = output_dir or self.args.output_dir
+            tokenizer: Any = self.processing_class
             self.accelerator.unwrap_model(self.model).save_pretrained(folder)
-            self.processing_class.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)

@@ -17,8 +17,9 @@ from markgraph.training.lora import Lora
 from markgraph.training.port import Job
 from markgraph.training.pretrain import END, START, Pretrain, bits_per_byte, packed, trained_tokenizer
 from markgraph.training.rows import Row
+from markgraph.training.scoring import load
 from markgraph.training.sft import Sft
-from tests.training.facts import FACTS, FAMILIES, chat_rows, tiny_base
+from tests.training.facts import FACTS, FAMILIES, answer, chat_rows, tiny_base
 
 SENTENCES = ["The controller pays within thirty days.", "A notice is given by the user.", "Payments are due."]
 FAST: dict[str, Any] = {
@@ -62,10 +63,16 @@ def test_a_model_made_from_nothing_is_tuned_and_served(family: str, tmp_path: Pa
     tuned.save_model(str(tmp_path / "served"))
     engine = NativeEngine(f"file:{tmp_path / 'served'}", mode="exact", threads=1)
     try:
-        chat = LocalChatModel(model="new", engine=engine, max_tokens=24)
-        assert {question: chat.invoke([HumanMessage(question)]).text for question in FACTS} == FACTS
+        chat = LocalChatModel(model="new", engine=engine, max_tokens=30)
+        served = {question: chat.invoke([HumanMessage(question)]).text for question in FACTS}
     finally:
         engine.close()
+    model = load(base, tmp_path / "served")
+    trained = {question: answer(base, model, question) for question in FACTS}
+    assert served == {
+        question: base.tokenizer.decode(ids, skip_special_tokens=True) for question, ids in trained.items()
+    }
+    assert served.items() & FACTS.items()
 
 
 def test_a_training_that_goes_on_has_the_same_tokenizer_and_ends_the_same(tmp_path: Path) -> None:
