@@ -23,13 +23,13 @@ from markgraph.security.policy import Policy
 from markgraph.training.base import Base
 from markgraph.training.begin import Begin
 from markgraph.training.compare import Compare
+from markgraph.training.conclude import Conclude
 from markgraph.training.confirm import Confirm
 from markgraph.training.evaluate import Evaluate
 from markgraph.training.pipeline import TRAIN, Stages
 from markgraph.training.plan import Plan
 from markgraph.training.prepare import Prepare
 from markgraph.training.register import Register
-from markgraph.training.report import Report
 from markgraph.training.runs import Runs
 from markgraph.training.state import TrainReport, TrainRequest, TrainState, nothing_yet
 from markgraph.training.tracking import Tracker
@@ -74,7 +74,7 @@ def build(
     wiring.add("evaluate", evaluate(stages, base, runs, registry, name, tracker, settings))
     wiring.add("compare", compare(runs=runs, seed=seed))
     wiring.add("register", Register(stages, base, runs, registry, name, settings))
-    wiring.add("report", Report(stages, runs, tracker, settings), ends=True)
+    wiring.add("conclude", Conclude(stages, runs, tracker, settings), ends=True)
     connect(graph, [stage.name for stage in stages])
     return graph.compile(name="train", checkpointer=checkpointer)
 
@@ -86,10 +86,10 @@ def connect(graph: StateGraph[TrainState, Caller, TrainRequest, TrainReport], st
     graph.add_edge(START, "authorize")
     for one, other in (*pairwise(before), *pairwise(after)):
         graph.add_edge(one, other)
-    graph.add_conditional_edges("confirm", is_approved, {True: stages[0], False: "report"})
-    graph.add_conditional_edges("compare", is_better, {True: "register", False: "report"})
-    graph.add_edge("register", "report")
-    graph.add_edge("report", END)
+    graph.add_conditional_edges("confirm", is_approved, {True: stages[0], False: "conclude"})
+    graph.add_conditional_edges("compare", is_better, {True: "register", False: "conclude"})
+    graph.add_edge("register", "conclude")
+    graph.add_edge("conclude", END)
 
 
 def preparing(stage: str) -> str:

@@ -13,7 +13,7 @@ from markgraph.training.tracking import Tracker, about
 
 @does()
 @dataclass(frozen=True)
-class Report:
+class Conclude:
     """Gives the tracker the files that tell of the run: plan, report of the data, scores and verdict."""
 
     stages: Stages
