@@ -95,7 +95,9 @@ def bare(base: Base, some: Sequence[Row], steps: int, folder: Path) -> Ran:
         "activation_checkpointing": False,
     }
     trainer = SFTTrainer(
-        AutoModelForCausalLM.from_pretrained(base.folder, dtype="float32"),
+        AutoModelForCausalLM.from_pretrained(
+            base.folder, dtype="float32", local_files_only=True, trust_remote_code=False
+        ),
         args=SFTConfig(
             str(folder),
             seed=SEED,

@@ -17,7 +17,7 @@ from transformers.models.mamba2.modeling_mamba2 import Mamba2PreTrainedModel
 from markgraph.models.safe_config import safe_config
 from markgraph.models.weights import bars_for_people
 from markgraph.training.base import Base
-from markgraph.training.extra import peft
+from markgraph.training.extra import adapted
 from markgraph.training.scoring import is_adapter
 
 
@@ -69,7 +69,7 @@ def reward_model(base: Base, model: Path | None = None, seed: int = 0) -> Any:
     folder = base.folder if model is None or is_adapter(model) else model
     scored = _loaded(folder, base, seed)
     if model is not None and is_adapter(model):
-        scored = peft().PeftModel.from_pretrained(scored, model)
+        scored = adapted(scored, model)
     return scored.eval()
 
 

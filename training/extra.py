@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from markgraph.errors import MissingExtraError
@@ -23,6 +24,15 @@ def peft() -> Any:
         MissingExtraError: it is not installed.
     """
     return _package("peft")
+
+
+def adapted(model: Any, folder: Path) -> Any:
+    """Return `model` with the adapter in `folder` over it.
+
+    Raises:
+        MissingExtraError: PEFT is not installed.
+    """
+    return peft().PeftModel.from_pretrained(model, folder, local_files_only=True, trust_remote_code=False)
 
 
 def dataset(rows: Sequence[Mapping[str, Any]]) -> Any:

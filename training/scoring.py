@@ -10,7 +10,7 @@ from torch import Tensor
 
 from markgraph.models.weights import load_causal
 from markgraph.training.base import Base
-from markgraph.training.extra import peft
+from markgraph.training.extra import adapted, peft
 from markgraph.training.render import Tokens
 
 
@@ -33,7 +33,7 @@ def load(base: Base, model: Path | None) -> Any:
     if model is None:
         causal = base.causal()
     elif is_adapter(model):
-        causal = peft().PeftModel.from_pretrained(base.causal(), model)
+        causal = adapted(base.causal(), model)
     else:
         causal = load_causal(model, "float32")[1]
     return causal.to("cuda" if torch.cuda.is_available() else "cpu").eval()

@@ -108,20 +108,7 @@ def create_app(
     _add_own_routes(app, graphs, door, admitted, strangers)
     if desk:
         app.include_router(feedback_routes(desk, graphs, admitted))
-    for name, graph in graphs.items():
-        with warnings.catch_warnings():
-            # LangServe reads attributes that pydantic and LangGraph have renamed since.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            add_routes(
-                app,
-                served(graph),
-                path=f"/{name}",
-                input_type=Asked,
-                config_keys=(),
-                dependencies=[Depends(admitted)],
-                disabled_endpoints=CLOSED,
-            )
-    app.router.on_startup.clear()  # LangServe's banner
+    _add_graphs(app, graphs, admitted)
     return app
 
 
@@ -142,6 +129,24 @@ def _admission(door: Door, guard: Guard, limits: Limits | None, strangers: Stran
         ASKING.set(asking)
 
     return admitted
+
+
+def _add_graphs(app: FastAPI, graphs: Mapping[str, Graph], admitted: Admission) -> None:
+    """Mount LangServe's routes for each graph."""
+    for name, graph in graphs.items():
+        with warnings.catch_warnings():
+            # LangServe reads attributes that pydantic and LangGraph have renamed since.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            add_routes(
+                app,
+                served(graph),
+                path=f"/{name}",
+                input_type=Asked,
+                config_keys=(),
+                dependencies=[Depends(admitted)],
+                disabled_endpoints=CLOSED,
+            )
+    app.router.on_startup.clear()  # LangServe's banner
 
 
 def _add_own_routes(
