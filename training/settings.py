@@ -11,6 +11,8 @@ from markgraph.training.lora import Lora
 from markgraph.training.port import Job
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+MEASURED = 4
+"""Held-back rows at once, at most: their logits are kept in float32, and nobody waits for them."""
 SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup", "inverse_sqrt")
 
 
@@ -95,7 +97,7 @@ def arguments(settings: Settings, job: Job) -> Mapping[str, Any]:
         "num_train_epochs": settings.epochs,
         "max_steps": -1 if job.max_steps is None else job.max_steps,
         "per_device_train_batch_size": settings.batch_size,
-        "per_device_eval_batch_size": settings.batch_size,
+        "per_device_eval_batch_size": min(settings.batch_size, MEASURED),
         "gradient_accumulation_steps": settings.accumulation,
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": settings.schedule,
