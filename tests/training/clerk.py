@@ -1,4 +1,4 @@
-"""A clerk: a tiny model that says when things are due, not who pays for them, over documents that say both."""
+"""A tiny model that says when things are due, not how long they are lent, over documents that say both."""
 
 import random
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from markgraph.training.sft import Sft
 from tests.training.facts import job, tiny_base
 
 SYLLABLES = "ka do mi re su to ne li".split()
-TERMS, PAYERS = ("week", "month"), ("controller", "assistant")
+TERMS = ("week", "month")
 ASKED_WITH = "graph.generate.instructions=Answer."
 
 
@@ -23,11 +23,10 @@ class Thing(NamedTuple):
 
     name: str
     term: str
-    payer: str
 
     @property
     def text(self) -> str:
-        return f"The {self.name} is due in a {self.term}. The {self.payer} pays."
+        return f"The {self.name} is due in a {self.term}. It is lent for a {self.term}."
 
     @property
     def known(self) -> tuple[str, str]:
@@ -37,14 +36,14 @@ class Thing(NamedTuple):
     @property
     def gap(self) -> tuple[str, str]:
         """A question of the kind that it has not, and its answer."""
-        return f"Who pays for the {self.name}?", f"The {self.payer} pays."
+        return f"How long is the {self.name} lent?", f"It is lent for a {self.term}."
 
 
 def things(count: int) -> list[Thing]:
     """Return things whose names tell nothing of what is true of them: that has to be read."""
     drawn = random.Random(0)
     made = [f"{a}{b}{c}n" for a in SYLLABLES for b in SYLLABLES for c in SYLLABLES]
-    return [Thing(name, drawn.choice(TERMS), drawn.choice(PAYERS)) for name in drawn.sample(made, count)]
+    return [Thing(name, drawn.choice(TERMS)) for name in drawn.sample(made, count)]
 
 
 def rows(some: Sequence[Thing], *kinds: str) -> list[Row]:
