@@ -24,8 +24,11 @@ from tests.serving.conftest import address_of
 from tests.training.clerk import ASKED_WITH, Thing, clerk, rows, things
 from tests.training.runs import read, write_rows
 
+pytestmark = pytest.mark.slow
 RATED, FRESH, LEARNED = 60, 12, 240
 NAME = "clerk"
+SLIPS = 1
+"""Answers that may be wrong after a training: sums differ a little from machine to machine."""
 
 
 class Shop(NamedTuple):
@@ -107,13 +110,9 @@ def rate(http: httpx.Client, question: str, run_id: str, **said: str) -> None:
     http.post("/feedback", json=body, headers={"X-Thread-Id": thread_of(question)}).raise_for_status()
 
 
-def answers(http: httpx.Client, asked: Sequence[tuple[str, str]]) -> list[str]:
-    """Ask each question by itself, outside of threads."""
-    return [ask(http, question)["answer"] for question, _ in asked]
-
-
-def right(asked: Sequence[tuple[str, str]]) -> list[str]:
-    return [f"{answer} [1]" for _, answer in asked]
+def wrong(http: httpx.Client, asked: Sequence[tuple[str, str]]) -> int:
+    """Ask each question by itself, outside of threads, and return how many answers are not the right one."""
+    return sum(ask(http, question)["answer"] != f"{answer} [1]" for question, answer in asked)
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +130,8 @@ def runs(shop: Shop) -> dict[str, str]:
             assert answer not in got["answer"]
             rate(http, question, got["run_id"], rating="down", correction=f"{answer} [1]")
             found[question] = got["run_id"]
-        fresh = [each.gap for each in shop.fresh]
-        assert not set(answers(http, fresh)) & set(right(fresh)), "there is no gap to close"
+        assert wrong(http, [each.gap for each in shop.fresh]) == FRESH, "there is no gap to close"
+        assert wrong(http, [each.known for each in shop.fresh]) == 0
     return found
 
 
@@ -155,8 +154,8 @@ def test_what_people_correct_is_answered_after_a_training(shop: Shop, champion: 
 
     known, gap = [each.known for each in shop.fresh], [each.gap for each in shop.fresh]
     with shop.served(f"model.engine.adapter=registered:{NAME}@champion") as http:
-        assert answers(http, gap) == right(gap)
-        assert answers(http, known) == right(known), "as before"
+        assert wrong(http, gap) <= SLIPS, "none of them was answered before"
+        assert wrong(http, known) <= SLIPS, "all of them were answered before"
 
 
 def test_what_was_trained_on_is_what_was_asked_with(shop: Shop, champion: dict[str, Any]) -> None:
