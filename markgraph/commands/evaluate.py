@@ -7,17 +7,22 @@ from omegaconf import DictConfig
 
 from markgraph.bench.plot import check_plot
 from markgraph.commands.checks import OUTPUTS, check_choice, check_number, check_writable
+from markgraph.launching.outcome import Outcome
 
 SUITES = {
     "retrieval": "markgraph.commands.evaluate_retrieval",
     "answers": "markgraph.commands.evaluate_answers",
     "models": "markgraph.commands.evaluate_models",
 }
-"""The module of each suite: its `run(config)` measures, prints, and returns the exit code."""
+"""The module of each suite: its `run(config)` measures, prints, and returns its outcome."""
 
 
-def run(config: DictConfig) -> int:
-    """Run the suite that the config names."""
+def run(config: DictConfig) -> Outcome:
+    """Run the suite that the config names.
+
+    A sweep looks at `metric`, or else F1, of answers; at nDCG@10 of the last retriever; at a model's
+    perplexity, of which less is better: `hydra.sweeper.direction=minimize`.
+    """
     check_choice(config, "suite", tuple(SUITES))
     check_choice(config, "output", OUTPUTS)
     check_choice(config, "resume", (True, False))
@@ -25,5 +30,5 @@ def run(config: DictConfig) -> int:
     if config.plot is not None:
         check_plot(Path(config.plot))
         check_writable("plot", Path(config.plot))
-    code: int = import_module(SUITES[config.suite]).run(config)
-    return code
+    outcome: Outcome = import_module(SUITES[config.suite]).run(config)
+    return outcome

@@ -19,17 +19,20 @@ from markgraph.commands.guarded import journal_of
 from markgraph.commands.judged import judged
 from markgraph.evaluation.questions import Questions
 from markgraph.evaluation.report import keep_settings
+from markgraph.launching.outcome import Outcome
 from markgraph.security.caller import Caller
 from markgraph.security.policy import Need, Resource
 
 NOT_ACCEPTED = 3
+USUAL = "f1"
+"""What a sweep looks at, unless `metric` says."""
 OVER = ("passages", "graph")
 FURTHER = ("p50_ms", "p95_ms", "tokens_per_s", "input_tokens")
 """Rows of the table that are no scores."""
 
 
-def run(config: DictConfig) -> int:
-    """Ask, score, print what came of it; return 0, or `NOT_ACCEPTED` where the last one fails the gate."""
+def run(config: DictConfig) -> Outcome:
+    """Ask, score, print what came of it; 0, or `NOT_ACCEPTED` where the last one fails the gate."""
     check_choice(config, "over", OVER)
     done: dict[str, Any] = {}
     for label, each in subjects(config):
@@ -40,7 +43,9 @@ def run(config: DictConfig) -> int:
         show(done["report"], Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
         print(f"Report: {Path(done['folder']).expanduser() / 'report.html'}")  # noqa: T201
     own = (each for each in done["report"]["differences"] if each["key"] == done["key"])
-    return 0 if all(each.get("accepted", True) for each in own) else NOT_ACCEPTED
+    accepted = all(each.get("accepted", True) for each in own)
+    figures = next(row for row in done["report"]["rows"] if row["key"] == done["key"])
+    return Outcome(0 if accepted else NOT_ACCEPTED, figures.get(config.metric or USUAL))
 
 
 def _evaluate(config: DictConfig, label: str) -> dict[str, Any]:

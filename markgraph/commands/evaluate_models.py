@@ -28,6 +28,7 @@ from markgraph.evaluation.models import (
 )
 from markgraph.evaluation.report import write_report
 from markgraph.evaluation.summary import differences_of, means_of
+from markgraph.launching.outcome import Outcome
 from markgraph.models.catalog import weights_of
 from markgraph.models.gate import evaluation
 from markgraph.models.merge import weights_with
@@ -39,21 +40,23 @@ FIGURES = ("perplexity", "prefill_tokens_per_s", "decode_tokens_per_s", "weights
 """What is no mean over questions, and so has no interval."""
 
 
-def run(config: DictConfig) -> int:
-    """Measure, print what came of it, and return 0."""
+def run(config: DictConfig) -> Outcome:
+    """Measure, and print what came of it."""
     report: dict[str, Any] = {}
+    key = ""
     for label, each in subjects(config):
-        report = _evaluate(each, label)
+        report, key = _evaluate(each, label)
     if config.output == "json":
         print(json.dumps(report, ensure_ascii=False))  # noqa: T201
     else:
         show(report, Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
         print(f"Report: {Path(report['folder']) / 'report.html'}")  # noqa: T201
-    return 0
+    figures = next(row for row in report["rows"] if row["key"] == key)
+    return Outcome(0, figures["perplexity"])
 
 
-def _evaluate(config: DictConfig, label: str) -> dict[str, Any]:
-    """Return the report on all that were measured with the same text and pairs."""
+def _evaluate(config: DictConfig, label: str) -> tuple[dict[str, Any], str]:
+    """Return the report on all that were measured with the same text and pairs, and this one's key."""
     caller: Caller = make(config, "auth").caller
     model: Any = OmegaConf.to_container(config.model, resolve=True)
     name = str(model.get("model", label))
@@ -69,7 +72,7 @@ def _evaluate(config: DictConfig, label: str) -> dict[str, Any]:
         began = json.loads(file.read_text("utf-8"))["began"] if file.exists() else _now()
         with storage_errors(file):
             write_whole(file, json.dumps({"label": label, "key": key, "began": began, **measured}))
-    return _report(folder)
+    return _report(folder), key
 
 
 def _now() -> str:

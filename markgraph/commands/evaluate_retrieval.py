@@ -17,10 +17,11 @@ from markgraph.errors import ConfigError
 from markgraph.evaluation.kept import KeptRankings, kept_for
 from markgraph.evaluation.plot import draw_retrieval
 from markgraph.evaluation.retrieval import METRICS, Ranked, Retriever, rank, retrievers_of, rows_of
+from markgraph.launching.outcome import Outcome
 
 
-def run(config: DictConfig) -> int:
-    """Measure, print what came of it, and return 0."""
+def run(config: DictConfig) -> Outcome:
+    """Measure, and print what came of it."""
     check_number(config, "k", 100, 1000)
     ready = judged(config, "evaluate")
     retrievers = chosen(retrievers_of(ready.index, ready.refine), config.retrievers)
@@ -35,7 +36,7 @@ def run(config: DictConfig) -> int:
     if config.plot is not None:
         title = f"nDCG@10 on {ready.dataset.name}, {len(ready.queries)} queries"
         draw_retrieval(rows, Path(config.plot), title)
-    return 0
+    return Outcome(0, rows[-1]["ndcg@10"])
 
 
 def chosen(retrievers: Sequence[Retriever], names: Sequence[str] | None) -> list[Retriever]:

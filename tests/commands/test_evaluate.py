@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from markgraph.launching.outcome import PLACE, told
 from tests.commands.conftest import Ran
 from tests.evaluation.conftest import dataset, write_lines
 from tests.retrieval.test_rerank import save_tiny
@@ -31,6 +32,14 @@ def test_gives_a_row_for_each_retriever(markgraph: Command, dataset: Path, home:
     assert rows[2]["difference"]["to"] in ("dense", "words")
     assert rows[0]["difference"] is None
     assert [entry.name for entry in home.iterdir()] == [next(home.glob("evaluation-*")).name]
+
+
+def test_a_sweep_looks_at_the_last_retriever(
+    markgraph: Command, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PLACE, str(tmp_path / "figure"))
+    *_, row = markgraph("evaluate", f"dataset={dataset}", NO_WEIGHTS, "output=json").json["rows"]
+    assert 0 < row["ndcg@10"] == told(tmp_path / "figure")
 
 
 def test_a_document_is_as_good_as_its_best_chunk(markgraph: Command, dataset: Path) -> None:

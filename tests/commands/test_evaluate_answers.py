@@ -8,6 +8,7 @@ import pytest
 
 from markgraph.evaluation.questions import Questions
 from markgraph.evaluation.scoring import METRICS
+from markgraph.launching.outcome import PLACE, told
 from tests.commands.conftest import Ran
 from tests.evaluation.conftest import write_lines
 
@@ -75,6 +76,15 @@ def test_gives_scores_with_intervals(evaluate: Command, home: Path) -> None:
     assert folder.name.startswith("answers-places-passages-")
     assert json.loads((folder / "report.json").read_text("utf-8")) == done.json
     assert "1804" in (folder / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(("more", "metric"), [((), "f1"), (("metric=contains",), "contains")])
+def test_a_sweep_looks_at_the_metric(
+    more: tuple[str, ...], metric: str, evaluate: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PLACE, str(tmp_path / "figure"))
+    [row] = evaluate("graph.questions.unanswerable=0", "output=json", *more).json["rows"]
+    assert 0 < row[metric] == told(tmp_path / "figure")
 
 
 def test_prints_a_table_and_where_the_report_is(evaluate: Command) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from markgraph.launching.outcome import PLACE, told
 from tests.commands.conftest import Ran
 from tests.engines.tiny import tiny_llama, tiny_mamba2
 from tests.evaluation.conftest import write_lines
@@ -59,6 +60,14 @@ def test_a_sweep_puts_models_of_both_families_side_by_side(
     assert "minus bits per byte" in done.out
     assert "state kb per token" in done.out
     assert "mamba2 - model" in done.out.replace("\n", " ")
+
+
+def test_a_sweep_looks_at_the_perplexity(
+    markgraph: Command, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PLACE, str(tmp_path / "figure"))
+    *_, row = markgraph(*words, "output=json").json["rows"]
+    assert row["perplexity"] == told(tmp_path / "figure")
 
 
 def test_what_was_measured_is_kept_for_resume(markgraph: Command, words: list[str], home: Path) -> None:

@@ -51,12 +51,12 @@ def server(server_home: Path) -> Iterator[str]:
     environment = os.environ | {"MARKGRAPH_HOME": str(server_home)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
-            yield _address(process.stderr)
+            yield address_of(process.stderr)
         finally:
             process.terminate()
 
 
-def _address(stderr: IO[str] | None) -> str:
+def address_of(stderr: IO[str] | None) -> str:
     assert stderr is not None
     for line in stderr:
         if "http://" in line:
