@@ -51,7 +51,7 @@ VERBS = {
         None,
         switches=("security",),
     ),
-    "models": Verb("List, show, quantize or export models, or write their manifest.", "models", "action"),
+    "models": Verb("List, show, promote, quantize or export models, or write a manifest.", "models", "action"),
     "policy": Verb("Explain what somebody may do, and which rule decides.", "policy", "what", (), EXPLAINED),
     # Not conf/audit.yaml: that name is a config group's, too.
     "audit": Verb("Verify, list or export the log of who did what.", "audit_log", "action"),
@@ -120,7 +120,7 @@ def usage() -> str:
         f"{verbs}\n\n"
         "markgraph VERB --help lists a verb's groups and settings. Everything after the words is Hydra's\n"
         "override grammar: KEY=VALUE, GROUP=NAME, --cfg job to print the config, -m to sweep.\n"
-        "MARKGRAPH_HOME holds your indexes and threads, MARKGRAPH_CACHE the weights."
+        "MARKGRAPH_HOME holds your indexes, threads and trained models, MARKGRAPH_CACHE fetched weights."
     )
 
 

@@ -10,11 +10,13 @@ its language, or by the class in a comment on the line above it, `<!-- test: CLA
     yaml, rules     a file of rules that `rules=file` takes
     python          runs; `load_graph` is given the stand-ins
     mermaid         the graph `qa`: all of its nodes, and none but its edges
+    mermaid, NAME   the same of the graph NAME
     (no language)   is no program
 
 Anything else fails: there is no class that skips.
 """
 
+import json
 import os
 import re
 import shlex
@@ -45,15 +47,28 @@ DOCUMENTS = {
     '{"_id": "q2", "text": "sleeping cats", "answers": ["cats"]}\n',
     "judged/qrels.tsv": "query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t1\n",
 }
+QUESTIONS, PAIRS = 240, 60
+PAYERS = ("the controller", "the user", "the assistant")
+ASKED = [(f"Who pays notice {at} of kind {at % 3}?", f"{PAYERS[at % 3]} pays") for at in range(QUESTIONS)]
+RECORDS = {
+    "questions.jsonl": [{"question": question, "answer": answer} for question, answer in ASKED],
+    "pairs.jsonl": [
+        {"prompt": question, "chosen": answer, "rejected": "notices"} for question, answer in ASKED[:PAIRS]
+    ],
+}
+"""What a model learns from, short enough for a tiny one to learn it."""
 HASH = ["embedder=hash", "embedder.dimensions=64"]
 NO_WEIGHTS = ["model=fake", *HASH]
 STAND_INS = {"ask": NO_WEIGHTS, "graph": NO_WEIGHTS, "serve": NO_WEIGHTS}
 STAND_INS |= {"ingest": HASH, "search": HASH, "evaluate": NO_WEIGHTS, "tune": HASH}
-STAND_INS |= {"train": ["model=local", "model.engine.source=file:tiny", "tracker=none", "method.epochs=1"]}
+TINY = ["model=local", "model.engine.source=file:tiny"]
+# The facts differ in a word or two: none is dropped as a near-duplicate.
+LEARNS = [*TINY, "tracker=none", "graph.prepare.similar=null", "method.epochs=1", "method.learning_rate=0.01"]
+STAND_INS |= {"train": LEARNS}
 STAND_INS |= {"keys": HASH, "feedback": HASH}
 STAND_INS |= {"doctor": ["threads=1"], "models": [], "token": [], "policy": [], "audit": [], "replay": []}
-# All configurations take a minute, and have a test of their own.
-STAND_INS |= {"verify": ["rerank=none", "citations=none", "model=fake", "index=words", "corpus=folder"]}
+# All configurations of all graphs take minutes, and have a test of their own.
+STAND_INS |= {"verify": ["graph=qa", "rerank=none", "citations=none", "model=fake", "index=words"]}
 STAND_INS |= {"bench": ["model.engine.source=file:tiny", "model.engine.sha256=null"]}
 REFUSED = 3
 BLOCK = re.compile(
@@ -89,8 +104,18 @@ def run_commands(block: Block) -> None:
     for verb, *words in commands(block, "markgraph"):
         # A scripted model calls no tool, so an agent may find nothing.
         allowed = (0, REFUSED) if "graph=agent" in words else (0,)
-        stand_ins = [] if words[:1] == ["reindex"] else STAND_INS[verb]
-        assert run([verb, *words, *stand_ins]) in allowed, words
+        assert run([verb, *words, *stand_ins(verb, words)]) in allowed, words
+
+
+def stand_ins(verb: str, words: list[str]) -> list[str]:
+    """Return what is appended to a command, so that it needs no weights but the tiny model's."""
+    if words[:1] == ["reindex"] or any(word.startswith("resume=") for word in words):
+        return []
+    if "suite=models" in words:
+        return TINY
+    if any(word.startswith("model.engine.adapter=") for word in words):
+        return [*TINY, *HASH]
+    return STAND_INS[verb]
 
 
 def run_setup(block: Block) -> None:
@@ -136,7 +161,8 @@ def run_rules(block: Block) -> None:
 
 
 def run_mermaid(block: Block) -> None:
-    graph = load_graph("qa", NO_WEIGHTS).get_graph()
+    name = block.kind.removeprefix("mermaid").removeprefix(", ") or "qa"
+    graph = load_graph(name, TINY if name == "train" else NO_WEIGHTS).get_graph()
     edges: set[tuple[str, str]] = set()
     for line in block.text.splitlines()[1:]:
         names = [name.strip(" ;") for name in re.split(r"-->|-\..*?\.->", line)]
@@ -152,6 +178,8 @@ KINDS: dict[str, Callable[[Block], None]] = {
     "bash, shell": run_shell,
     "python": run_python,
     "mermaid": run_mermaid,
+    "mermaid, evaluate": run_mermaid,
+    "mermaid, train": run_mermaid,
     "yaml, rules": run_rules,
     "": lambda block: None,
 }
@@ -163,6 +191,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in DOCUMENTS.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, "utf-8")
+    for name, records in RECORDS.items():
+        (tmp_path / name).write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
     tiny_llama(tmp_path / "tiny")
     monkeypatch.chdir(tmp_path)
 

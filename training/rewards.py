@@ -143,4 +143,5 @@ def passages_of(messages: Sequence[Message]) -> list[str]:
         if int(match[1]) == len(begins) + 1:
             begins.append(match)
     ends = [match.start() for match in begins[1:]] + [len(prompt)]
-    return [prompt[match.end() : end].strip() for match, end in zip(begins, ends, strict=True)]
+    # Not strict: a prompt without passages has an end, too.
+    return [prompt[match.end() : end].strip() for match, end in zip(begins, ends, strict=False)]

@@ -62,6 +62,10 @@ def test_passages_are_read_out_of_the_prompt_that_answering_writes() -> None:
     assert passages_of(prompt_of("[1] What\nis this?", TEXTS[1])) == [TEXTS[1]]
 
 
+def test_a_bare_question_has_no_passages() -> None:
+    assert passages_of([{"role": "user", "content": "Who pays?"}]) == []
+
+
 @pytest.mark.parametrize(
     ("name", "completion", "reference", "worth"),
     [
