@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from markgraph.models.registry import Registry
+from markgraph.models.registry_watch import forget
 from markgraph.security.effects import does
 from markgraph.training.pipeline import Stages, stage_folder
 from markgraph.training.runs import Runs
@@ -18,11 +20,13 @@ class Conclude:
 
     stages: Stages
     runs: Runs
+    registry: Registry
     tracker: Tracker | None
     settings: Mapping[str, Any]
 
     def __call__(self, state: TrainState) -> dict[str, Any]:
         """Return nothing new; a plan that was declined leaves no trace with the tracker."""
+        forget(self.registry.folder, state["run"])
         if not state["approved"]:
             return {}
         run = self.runs.of(state["run"])

@@ -10,9 +10,10 @@ from langgraph.runtime import Runtime
 from markgraph.errors import ConfigError
 from markgraph.ingestion.interrupt import check_interrupted
 from markgraph.models.registry import Registry
-from markgraph.security.caller import Caller
+from markgraph.security.caller import Caller, caller_of
 from markgraph.security.effects import Effect, does
 from markgraph.training.base import Base
+from markgraph.training.inherited import require_own
 from markgraph.training.pipeline import Stages, candidate_of, method_of, stage_folder
 from markgraph.training.rows import Row
 from markgraph.training.runs import Runs, means, read_rows, write_json
@@ -54,6 +55,7 @@ class Evaluate:
         last = self.stages[-1]
         rows = self._rows(run)
         method, found = method_of(last, run), {}
+        require_own(self.registry, self.name, caller_of(runtime))  # another may be in service by now
         models = {CHAMPION: self._in_service(), CANDIDATE: candidate_of(self.stages, self.base, run)}
         for who, (base, model) in models.items():
             runtime.stream_writer({"scoring": who, "rows": len(rows)})

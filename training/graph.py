@@ -62,7 +62,7 @@ def build(
     graph = StateGraph(TrainState, Caller, input_schema=TrainRequest, output_schema=TrainReport)
     wiring = Wiring(graph, "train", Guard(policy, audit))
     wiring.add("authorize", authorize(graph="train", policy=policy, begin=nothing_yet))
-    wiring.add("begin", Begin(runs, settings))
+    wiring.add("begin", Begin(runs, settings, registry, name))
     for stage in stages:
         wiring.add(
             preparing(stage.name), prepare(stage=stage, runs=runs, base=base, seed=seed, policy=policy)
@@ -74,7 +74,7 @@ def build(
     wiring.add("evaluate", evaluate(stages, base, runs, registry, name, tracker, settings))
     wiring.add("compare", compare(runs=runs, seed=seed))
     wiring.add("register", Register(stages, base, runs, registry, name, settings))
-    wiring.add("conclude", Conclude(stages, runs, tracker, settings), ends=True)
+    wiring.add("conclude", Conclude(stages, runs, registry, tracker, settings), ends=True)
     connect(graph, [stage.name for stage in stages])
     return graph.compile(name="train", checkpointer=checkpointer)
 

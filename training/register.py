@@ -15,6 +15,7 @@ from markgraph.security.caller import Caller, caller_of
 from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Resource
 from markgraph.training.base import Base
+from markgraph.training.inherited import learned_before, with_inherited
 from markgraph.training.parity import check_parity
 from markgraph.training.pipeline import Stages, candidate_of, is_adapter, stage_folder
 from markgraph.training.rows import Row
@@ -48,7 +49,8 @@ class Register:
         """
         run, caller = self.runs.of(state["run"]), caller_of(runtime)
         rows = [row for stage in self.stages for row in _rows(run, stage.name, "train")]
-        learned = lineage(rows, caller.tenant)
+        before = learned_before(self.settings, self.runs, caller.tenant)
+        learned = with_inherited(lineage(rows, caller.tenant), before)
         _, model = candidate_of(self.stages, self.base, run)
         parity = self._parity(run, model)
         card = Card(

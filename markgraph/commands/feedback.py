@@ -85,10 +85,14 @@ def _show(config: DictConfig, journal: Journal, what: str) -> int:
 
 
 def _judged(rows: Iterable[Feedback], index: Index, caller: Caller) -> Iterator[tuple[Feedback, bool]]:
-    """Yield rows, each with whether the caller may read all that its prompt and its answer rest on."""
+    """Yield rows, each with whether the caller may read all that its prompt and its answer rest on.
+
+    Of an answer that rests on no passage nobody is known who may read it, but for whoever got it.
+    """
     for said in rows:
         chunks = said["chunks"]
-        yield said, not chunks or len(index.get(chunks, caller)) == len(chunks)
+        is_readable = bool(chunks) and len(index.get(chunks, caller)) == len(chunks)
+        yield said, is_readable or (not chunks and said["subject"] == caller.subject)
 
 
 def _line(said: Feedback) -> str:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from markgraph.build import make
 from markgraph.commands.checks import check_number
-from markgraph.commands.guarded import journal_of
+from markgraph.commands.guarded import check_tenant, journal_of
 from markgraph.commands.printing import print_facts, print_json
 from markgraph.commands.terminal import printable
 from markgraph.errors import UsageError
@@ -38,6 +38,8 @@ def run(config: DictConfig, action: str, name: str) -> int:
     journal = journal_of(config, "models", door.caller)
     journal.require(Need(NEEDS[action], Resource("model", name)))
     registry = registry_of(config)
+    for tenant in {each.card.tenant for each in registry.versions(name)}:
+        check_tenant(door, tenant)
     if action == "show":
         found = _chosen(config, registry, name)
         usable = may_use(door.caller, registry.audience(name, found.version))

@@ -34,7 +34,8 @@ class Job(NamedTuple):
             environment.setdefault("OMP_NUM_THREADS", str(self.threads))
         with tempfile.NamedTemporaryFile(prefix="mark-") as file:
             environment[PLACE] = file.name
-            command = [sys.executable, "-m", "markgraph.cli", *self.arguments]
+            # -P: no module is taken from the folder that it is started in.
+            command = [sys.executable, "-P", "-m", "markgraph.cli", *self.arguments]
             ran = subprocess.run(  # noqa: S603 -- what the person at the command line has typed
                 command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
             )

@@ -24,8 +24,8 @@ from filelock import FileLock
 
 from markgraph.environment import home
 from markgraph.errors import UsageError, WeightsError
-from markgraph.models import manifest
-from markgraph.models.cards import Card, Change, Registered
+from markgraph.models import manifest, registry_watch
+from markgraph.models.cards import Card, Change, Registered, inheriting
 from markgraph.models.registry_changes import CHANGES, add_changes, now, read_changes
 from markgraph.models.registry_files import ADAPTER, NAMES, check_name, copy_served, read_card, reading, sync
 from markgraph.retrieval.storage import storage_errors, write_whole
@@ -63,6 +63,8 @@ class Registry:
         check_name(name)
         with self._alone():
             for known in self.versions(name):
+                if known.card.tenant != card.tenant:
+                    raise UsageError(f"{name!r} is the name of another tenant's model. Choose another.")
                 if known.card.run == card.run:
                     return known.version
             place = self.folder / name
@@ -70,18 +72,11 @@ class Registry:
             draft = self.folder / _DRAFT
             shutil.rmtree(draft, ignore_errors=True)  # left by a killed process; the lock is ours
             copy_served(model, draft / "weights")
-            added = Registered(
-                name=name,
-                version=version,
-                kind="adapter" if (draft / "weights" / ADAPTER).exists() else "model",
-                added=now(),
-                sha256=manifest.combined(manifest.hashes(draft / "weights")),
-                card=self._inherited(card),
-            )
-            write_whole(draft / "card.json", added.model_dump_json(indent=1))
+            self._describe(draft, name, version, self._inherited(card))
             place.mkdir(exist_ok=True)
             draft.rename(place / str(version))
             sync(place)
+            registry_watch.forget(self.folder, card.run)
         return version
 
     def names(self) -> list[str]:
@@ -195,12 +190,14 @@ class Registry:
 
     def note(self, tenant: str, changed: Mapping[str, Permissions | None]) -> None:
         """Note at all that learned from them that documents were removed (None), or permitted to others."""
+        registry_watch.note(self.folder, tenant, changed)
         for known in self._of_tenant(tenant) if changed else ():
             if learned := changed.keys() & set(known.card.documents):
                 self._note(known, {each: changed[each] for each in sorted(learned)})
 
     def note_shredded(self, tenant: str) -> None:
         """Note at all that learned from a tenant's documents that all of these are gone."""
+        registry_watch.note(self.folder, tenant, None)
         for known in self._of_tenant(tenant):
             self._note(known, dict.fromkeys(known.card.documents))
 
@@ -212,18 +209,26 @@ class Registry:
         with self._alone():
             add_changes(self._of(known.name, known.version) / CHANGES, changed)
 
+    def _describe(self, draft: Path, name: str, version: int, card: Card) -> None:
+        """Write the card, and what became of documents while the model learned from them."""
+        added = Registered(
+            name=name,
+            version=version,
+            kind="adapter" if (draft / "weights" / ADAPTER).exists() else "model",
+            added=now(),
+            sha256=manifest.combined(manifest.hashes(draft / "weights")),
+            card=card,
+        )
+        write_whole(draft / "card.json", added.model_dump_json(indent=1))
+        if since := registry_watch.noted(self.folder, card.run, card.tenant, set(card.documents)):
+            add_changes(draft / CHANGES, since)
+
     def _inherited(self, card: Card) -> Card:
         if card.base is None or not card.base.source.startswith(SCHEME):
             return card
         registry, name, which = located(card.base.source)
         base = registry.get(name, which)
-        audience = (*card.audience, *registry.audience(name, base.version))
-        return card.model_copy(
-            update={
-                "documents": tuple(sorted({*card.documents, *base.card.documents})),
-                "audience": tuple(dict.fromkeys(audience)),
-            }
-        )
+        return inheriting(card, base.card, registry.audience(name, base.version))
 
     def _write_aliases(self, name: str, aliases: Mapping[str, int]) -> None:
         write_whole(self.folder / name / "aliases.json", json.dumps(aliases, indent=1))

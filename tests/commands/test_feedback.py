@@ -47,6 +47,15 @@ def test_what_rests_on_closed_documents_is_withheld(markgraph: Command, document
         assert PAY in markgraph("feedback", action, HASH, "auth.caller.groups=[legal]").out
 
 
+def test_an_answer_that_rests_on_nothing_is_shown_to_whoever_got_it(markgraph: Command) -> None:
+    markgraph("ask", "Who painted the ceiling of the chapel?", *STAND_INS, "thread=t1", "output=json")
+    assert markgraph("feedback", "down", "thread=t1", "comment=My own words.", HASH).code == 0
+    if markgraph("feedback", "export", HASH).json["chunks"]:
+        pytest.fail("the question was answered, or nearly")
+    assert "ceiling" in markgraph("feedback", "list", HASH).out
+    assert markgraph("feedback", "list", HASH, "auth.caller.subject=trudy").out == ""
+
+
 def test_another_collection_withholds_everything(markgraph: Command) -> None:
     markgraph("feedback", ask(markgraph), "up", "thread=t1", HASH)
     assert markgraph("feedback", "list", HASH, "collection=other").out == ""

@@ -77,6 +77,20 @@ def test_needs_the_permission_to_register(
 
 
 @pytest.mark.parametrize(
+    "words", [("promote", "law"), ("retire", "law", "version=2"), ("show", "law", "output=json")]
+)
+def test_another_tenants_models_are_left_to_it(
+    markgraph: Command, registry: Registry, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    key = markgraph("token", "key", "eve", "roles=[admin,reader]", "tenant=other").out.strip()
+    monkeypatch.setenv("MARKGRAPH_TOKEN", key)
+    done = markgraph("models", *words, "auth=dev")
+    assert (done.code, done.out) == (4, "")
+    assert "of tenant 'other', and this is about 'default'" in done.err
+    assert registry.aliases("law") == {"champion": 1, "challenger": 2}
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (("promote",), "Allowed: show NAME, promote NAME, retire NAME"),

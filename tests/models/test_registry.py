@@ -13,6 +13,7 @@ import pytest
 from markgraph.errors import StorageError, UsageError, WeightsError
 from markgraph.models.cards import Card, Origin, lineage, may_use
 from markgraph.models.registry import Registry, pinned
+from markgraph.models.registry_watch import forget, watch
 from markgraph.models.source import digest, resolve
 from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions
@@ -66,6 +67,27 @@ def test_takes_over_what_serving_needs_and_nothing_of_the_trainer(registry: Regi
 def test_a_run_is_registered_once(registry: Registry, model: Path) -> None:
     assert [registry.add("law", model, card("run-1")) for _ in range(3)] == [1, 1, 1]
     assert len(registry.versions("law")) == 1
+
+
+def test_a_name_is_one_tenants(registry: Registry, model: Path) -> None:
+    registry.add("law", model, card())
+    with pytest.raises(UsageError, match="another tenant's model"):
+        registry.add("law", model, card("run-2").model_copy(update={"tenant": "other"}))
+    assert len(registry.versions("law")) == 1
+
+
+def test_what_a_shredded_tenant_held_is_noted_while_a_model_learns_from_it(
+    registry: Registry, model: Path
+) -> None:
+    for run in ("run-1", "run-2"):
+        watch(registry.folder, run)
+    registry.note_shredded("default")
+    registry.add("law", model, card("run-1"))
+    gone = sorted((each.document, each.what) for each in registry.changes("law", 1))
+    assert gone == [("contract.md", "removed"), ("terms.md", "removed")]
+    forget(registry.folder, "run-2")
+    registry.add("law", model, card("run-2"))
+    assert registry.changes("law", 2) == []
 
 
 def test_aliases_move_and_a_pinned_reference_does_not(registry: Registry, model: Path) -> None:

@@ -12,8 +12,10 @@ from langgraph.types import Command
 
 from markgraph.build import Graph, build_graph, compose
 from markgraph.errors import ConfigError, DeniedError, UsageError
+from markgraph.models.cards import Card, lineage, may_use
 from markgraph.models.registry import Registry
 from markgraph.security.caller import Caller
+from markgraph.security.permissions import Permissions
 from markgraph.training.begin import hash_of
 from markgraph.verification.wrapped import node_of
 from tests.engines.tiny import tiny_llama
@@ -69,7 +71,7 @@ def test_the_plan_counts_what_the_training_then_does_and_trains_nothing(
     assert plan["peak_bytes"] > 100 * 2**20
     assert plan["seconds"] == pytest.approx(stage["seconds_per_step"] * stage["steps"])
     assert not {"model", "checkpoints", "probe", "log.jsonl"} & {each.name for each in folder.iterdir()}
-    assert not (home / "models").exists()
+    assert Registry(home / "models").names() == []
 
     report = graph.invoke(Command(resume=True), thread("r"), context=TRAINER)
     assert report["trained"]["train"]["steps"] == stage["steps"] == losses(folder)[-1][0]
@@ -142,11 +144,46 @@ def test_a_plan_that_waits_is_confirmed_by_nobody_else(chosen: list[str], home: 
     assert not (home / "training" / "r" / "checkpoints").exists()
 
 
+def test_nobody_trains_under_the_name_of_what_they_may_not_use(
+    chosen: list[str], model: str, home: Path
+) -> None:
+    closed = [{"id": "e" * 64, "documents": ["contract.md"], "readers": ["g:legal"]}]
+    learned = lineage(closed, "default")._asdict()
+    card = Card(**learned, method="sft", run="r0", by="ada", tenant="default", config="c" * 64)
+    registry, weights = Registry(home / "models"), Path(model.removeprefix("file:"))
+    registry.promote("law", registry.add("law", weights, card))
+    registry.add("tax", weights, card.model_copy(update={"tenant": "other"}))
+    for name, why in (("law", "'tom' may not use law@1"), ("tax", "another tenant's model")):
+        with pytest.raises(DeniedError, match=why):
+            planned(graph_of(chosen, f"name={name}"))
+    assert not (home / "training").exists()
+
+
+def test_a_document_that_is_removed_while_a_model_learns_from_it_marks_the_model(
+    chosen: list[str], home: Path
+) -> None:
+    graph, registry = graph_of(chosen, "name=notices"), Registry(home / "models")
+    planned(graph)
+    first, second, *_ = (
+        row["documents"][0] for row in read_rows(home / "training" / "r" / "rows" / "train.jsonl")
+    )
+    boss = Permissions("default", ("u:boss",))
+    registry.note("default", {first: None, second: boss, "other": None})
+    registry.note("else", {second: None})
+    graph.invoke(Command(resume=True), thread("r"), context=TRAINER)
+    assert {(each.document, each.what) for each in registry.changes("notices", 1)} == {
+        (first, "removed"),
+        (second, "permitted"),
+    }
+    assert not may_use(TRAINER, registry.audience("notices", 1)), "only the boss may read all of it now"
+    assert list((home / "models" / ".learning").iterdir()) == []
+
+
 def test_who_may_no_longer_register_does_not(chosen: list[str], home: Path) -> None:
     scopes = ("graph:run", "models:train", "documents:train")
     with pytest.raises(DeniedError, match="'models:register'"):
         trained(graph_of(chosen), caller=Caller("tom", ("trainer",), scopes=scopes))
-    assert not (home / "models").exists()
+    assert Registry(home / "models").names() == []
 
 
 def test_a_run_has_a_folder_of_its_own(chosen: list[str]) -> None:

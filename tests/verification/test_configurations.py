@@ -27,7 +27,7 @@ CONF = Path(__file__).parents[2] / "conf"
 def test_no_shipped_configuration_can_break_the_policy(home: Path) -> None:
     reports = {report.graph: report for report in verify_all()}
     assert set(reports) == {file.stem for file in (CONF / "graph").glob("*.yaml")}
-    assert [list(map(str, report.found)) for report in reports.values()] == [[], [], []]
+    assert not [str(each) for report in reports.values() for each in report.found]
     qa = reports["qa"]
     assert {"rerank", "citations", "graph.route", "graph.follow", "graph.compress"} <= set(qa.shaping)
     assert {"model", "embedder", "index", "domain", "tier", "experiment"} <= set(qa.choosing)
