@@ -1,7 +1,7 @@
 """Scores the candidate, and what is in service, on the same held-back rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,4 +86,6 @@ class Evaluate:
             return self.base, None
         origin = self.registry.get(self.name, CHAMPION).card.base
         model = self.registry.weights(self.name, CHAMPION)
-        return (Base(origin.name, origin.source, origin.sha256) if origin else self.base), model
+        if origin is None:
+            return self.base, model
+        return replace(self.base, name=origin.name, source=origin.source, sha256=origin.sha256), model

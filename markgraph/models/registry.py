@@ -53,7 +53,7 @@ class Registry:
         """Register the adapter or the whole model in the folder `model`, and return its version.
 
         It is there as a whole or not at all. What a run has registered before is not registered once more.
-        Who starts from a registered model inherits what that has learned from.
+        Who starts from a registered model, or is taught or judged by one, inherits what that has learned from.
 
         Raises:
             UsageError: `name` is none, or `model` holds no model.
@@ -213,17 +213,15 @@ class Registry:
             add_changes(self._of(known.name, known.version) / CHANGES, changed)
 
     def _inherited(self, card: Card) -> Card:
-        if card.base is None or not card.base.source.startswith(SCHEME):
-            return card
-        registry, name, which = located(card.base.source)
-        base = registry.get(name, which)
-        audience = (*card.audience, *registry.audience(name, base.version))
-        return card.model_copy(
-            update={
-                "documents": tuple(sorted({*card.documents, *base.card.documents})),
-                "audience": tuple(dict.fromkeys(audience)),
-            }
-        )
+        documents, audience = set(card.documents), dict.fromkeys(card.audience)
+        for source in (*([card.base.source] if card.base else ()), *card.models):
+            if source.startswith(SCHEME):
+                registry, name, which = located(source)
+                known = registry.get(name, which)
+                documents.update(known.card.documents)
+                audience |= dict.fromkeys(registry.audience(name, known.version))
+        learned = {"documents": tuple(sorted(documents)), "audience": tuple(audience)}
+        return card.model_copy(update=learned)
 
     def _write_aliases(self, name: str, aliases: Mapping[str, int]) -> None:
         write_whole(self.folder / name / "aliases.json", json.dumps(aliases, indent=1))
