@@ -13,6 +13,7 @@ from markgraph.models.registry import Registry
 from markgraph.security.caller import Caller
 from markgraph.security.effects import Effect, does
 from markgraph.training.base import Base
+from markgraph.training.extra import quiet
 from markgraph.training.pipeline import Stages, candidate_of, method_of, stage_folder
 from markgraph.training.rows import Row
 from markgraph.training.runs import Runs, means, read_rows, write_json
@@ -57,7 +58,9 @@ class Evaluate:
         models = {CHAMPION: self._in_service(), CANDIDATE: candidate_of(self.stages, self.base, run)}
         for who, (base, model) in models.items():
             runtime.stream_writer({"scoring": who, "rows": len(rows)})
-            scores = {metric: list(values) for metric, values in method.scores(base, model, rows).items()}
+            with quiet():
+                scored = method.scores(base, model, rows)
+            scores = {metric: list(values) for metric, values in scored.items()}
             check_interrupted()
             write_json(run / "scores" / f"{who}.json", scores)
             found[who] = means(scores)

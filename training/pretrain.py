@@ -89,7 +89,7 @@ class Pretrain(Settings):
         if self.lora is not None:
             raise ConfigError("method.lora is set. Allowed: null, for there is nothing yet to adapt.")
 
-    def origin(self, base: Base) -> None:  # noqa: ARG002 -- the port has it
+    def origin(self, base: Base) -> None:
         """Return None: there is nothing before it."""
 
     def training(self, job: Job) -> Training:

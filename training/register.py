@@ -15,6 +15,7 @@ from markgraph.security.caller import Caller, caller_of
 from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Resource
 from markgraph.training.base import Base
+from markgraph.training.extra import quiet
 from markgraph.training.parity import check_parity
 from markgraph.training.pipeline import Stages, candidate_of, origin_of, stage_folder
 from markgraph.training.rows import Row
@@ -77,7 +78,8 @@ class Register:
         if not speaks(model) or not any("messages" in row for row in held):
             return None
         mode = settings_of(self.settings["model"]).get("mode", "fast")
-        found = check_parity(self.base, model, held, mode=mode).as_json()
+        with quiet():
+            found = check_parity(self.base, model, held, mode=mode).as_json()
         write_json(run / "parity.json", found)
         return found
 

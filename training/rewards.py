@@ -51,7 +51,9 @@ def cited(completion: str, row: Row) -> float:
     passages = passages_of(row["messages"])
     if not passages:
         return float(not marks_of(completion))
-    gold = [mark for mark, text in enumerate(passages, 1) if any(answer in text for answer in row["reference"])]
+    gold = [
+        mark for mark, text in enumerate(passages, 1) if any(answer in text for answer in row["reference"])
+    ]
     precision, recall = citation_precision(completion, gold), citation_recall(completion, gold)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 

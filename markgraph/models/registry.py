@@ -53,7 +53,7 @@ class Registry:
         """Register the adapter or the whole model in the folder `model`, and return its version.
 
         It is there as a whole or not at all. What a run has registered before is not registered once more.
-        Who starts from a registered model, or is taught or judged by one, inherits what that has learned from.
+        What starts from a registered model, or is taught or judged by one, inherits what that learned from.
 
         Raises:
             UsageError: `name` is none, or `model` holds no model.
