@@ -59,9 +59,13 @@ class CrossEncoder(Settings):
         if self.lora is not None:
             raise ConfigError("method.lora is set. Allowed: null; a cross-encoder is trained as a whole.")
 
+    def origin(self, base: Base) -> Base:
+        """Return the encoder that it starts from."""
+        return self.base or base
+
     def training(self, job: Job) -> Training:
         """Return the training of the encoder and a new head, or of a cross-encoder that there is."""
-        base = self.base or job.base
+        base = self.origin(job.base)
         tokenizer, _ = load_encoder(base.folder)
         return CrossEncoderTrainer(
             self,

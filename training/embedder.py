@@ -51,9 +51,13 @@ class Embedder(Settings):
         if self.lora is not None:
             raise ConfigError("method.lora is set. Allowed: null; an embedder is trained as a whole.")
 
+    def origin(self, base: Base) -> Base:
+        """Return the encoder that it starts from."""
+        return self.base or base
+
     def training(self, job: Job) -> Training:
         """Return the training of all the encoder's weights."""
-        tokenizer, encoder = load_encoder((self.base or job.base).folder)
+        tokenizer, encoder = load_encoder(self.origin(job.base).folder)
         return EmbedderTrainer(
             self,
             job,
@@ -66,7 +70,7 @@ class Embedder(Settings):
 
     def scores(self, base: Base, model: Path | None, rows: Sequence[Row]) -> Scores:
         """Return 1 / rank of each question's passage among all passages of these rows."""
-        folder = model or (self.base or base).folder
+        folder = model or self.origin(base).folder
         embedder = TransformerEmbeddings(f"file:{folder}", max_tokens=self.text_tokens)
         texts = list(dict.fromkeys(text for row in rows for text in (row["positive"], *row["negatives"])))
         passages = np.asarray(embedder.embed_documents(texts))  # (n, d)

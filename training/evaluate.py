@@ -1,7 +1,7 @@
 """Scores the candidate, and what is in service, on the same held-back rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from markgraph.models.registry import Registry
 from markgraph.security.caller import Caller, caller_of
 from markgraph.security.effects import Effect, does
 from markgraph.training.base import Base
+from markgraph.training.extra import quiet
 from markgraph.training.inherited import require_own
 from markgraph.training.pipeline import Stages, candidate_of, method_of, stage_folder
 from markgraph.training.rows import Row
@@ -59,7 +60,9 @@ class Evaluate:
         models = {CHAMPION: self._in_service(), CANDIDATE: candidate_of(self.stages, self.base, run)}
         for who, (base, model) in models.items():
             runtime.stream_writer({"scoring": who, "rows": len(rows)})
-            scores = {metric: list(values) for metric, values in method.scores(base, model, rows).items()}
+            with quiet():
+                scored = method.scores(base, model, rows)
+            scores = {metric: list(values) for metric, values in scored.items()}
             check_interrupted()
             write_json(run / "scores" / f"{who}.json", scores)
             found[who] = means(scores)
@@ -88,4 +91,6 @@ class Evaluate:
             return self.base, None
         origin = self.registry.get(self.name, CHAMPION).card.base
         model = self.registry.weights(self.name, CHAMPION)
-        return (Base(origin.name, origin.source, origin.sha256) if origin else self.base), model
+        if origin is None:
+            return self.base, model
+        return replace(self.base, name=origin.name, source=origin.source, sha256=origin.sha256), model

@@ -1,6 +1,9 @@
 """TRL, PEFT and datasets, which the extra `train` installs."""
 
-from collections.abc import Mapping, Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -42,6 +45,29 @@ def dataset(rows: Sequence[Mapping[str, Any]]) -> Any:
         MissingExtraError: datasets is not installed.
     """
     return _package("datasets").Dataset.from_list([dict(row) for row in rows])
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep notices off stderr for a while that whoever trains can do nothing about.
+
+    PEFT 0.21 asks models by a name that transformers 5.23 has replaced; and on a processor there are no
+    kernels for Mamba to install.
+    """
+    logger = logging.getLogger("transformers.integrations.hub_kernels")
+    logger.addFilter(_is_of_use)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            yield
+    finally:
+        logger.removeFilter(_is_of_use)
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    import torch
+
+    return torch.cuda.is_available() or "falling back to its reference" not in record.getMessage()
 
 
 def _package(name: str) -> Any:

@@ -18,6 +18,7 @@ from markgraph.security.effects import Effect, does
 from markgraph.security.guard import Guard
 from markgraph.security.policy import Need, Policy, Resource
 from markgraph.training.base import Base
+from markgraph.training.extra import quiet
 from markgraph.training.pipeline import Stages, base_of, method_of, stage_folder
 from markgraph.training.port import Job, Training
 from markgraph.training.probe import Steps
@@ -79,8 +80,9 @@ class Join:
 
     def __call__(self, state: TrainState) -> dict[str, Any]:  # noqa: ARG002
         """Return nothing that the state holds."""
-        for order in orders():
-            self._train(order)
+        with quiet():
+            for order in orders():
+                self._train(order)
         return {}
 
     def _train(self, order: Order) -> None:

@@ -10,6 +10,7 @@ from markgraph.models.merge import merged
 from markgraph.training.base import Base
 from markgraph.training.data.source import Source
 from markgraph.training.port import Method
+from markgraph.training.scoring import is_adapter
 
 TRAIN = "train"
 """The stage of a run that has only one."""
@@ -56,11 +57,6 @@ def stage_folder(run: Path, stage: str) -> Path:
     return run if stage == TRAIN else run / stage
 
 
-def is_adapter(model: Path) -> bool:
-    """Tell whether a folder holds an adapter, not a whole model."""
-    return (model / "adapter_config.json").exists()
-
-
 def based_on(base: Base, model: Path) -> Base:
     """Return the base that goes on from what was trained over `base` and saved in `model`."""
     folder = merged(base.folder, model) if is_adapter(model) else model
@@ -81,6 +77,14 @@ def method_of(stage: Stage, run: Path) -> Method:
         key: str(stage_folder(run, name) / "model") for key, name in stage.models.items()
     }
     return replace(stage.method, **places) if places else stage.method  # type: ignore[type-var]
+
+
+def origin_of(stages: Stages, base: Base) -> Base | None:
+    """Return the model that what a run trains goes back to; None: its first stage starts from nothing."""
+    stage = stages[-1]
+    while stage.base is not None:
+        stage = next(each for each in stages if each.name == stage.base)
+    return stage.method.origin(base)
 
 
 def candidate_of(stages: Stages, base: Base, run: Path) -> tuple[Base, Path]:

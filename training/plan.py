@@ -16,6 +16,7 @@ from markgraph.security.effects import Effect, does
 from markgraph.training import state as channels
 from markgraph.training.base import Base
 from markgraph.training.begin import hash_of
+from markgraph.training.extra import quiet
 from markgraph.training.join import Together, together
 from markgraph.training.pipeline import Stage, Stages, base_of, method_of, stage_folder
 from markgraph.training.port import Job
@@ -48,7 +49,7 @@ class Plan:
     def __call__(self, state: channels.TrainState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return the plan."""
         run = self.runs.of(state["run"])
-        with _scratch(run / "probe") as scratch:
+        with _scratch(run / "probe") as scratch, quiet():
             stages = []
             for stage in self.stages:
                 runtime.stream_writer({"stage": stage.name, "planning": True})

@@ -46,6 +46,14 @@ class Training(Protocol):
         """Write what was trained: an adapter as PEFT saves it, or a whole model with its tokenizer."""
 
 
+class OverBase:
+    """Starts from the run's base."""
+
+    def origin(self, base: Base) -> Base | None:
+        """Return the model that it starts from; None: it starts from nothing."""
+        return base
+
+
 class Method(Protocol):
     """A way to train a model. Its fields are its settings."""
 
@@ -54,6 +62,9 @@ class Method(Protocol):
     """The rows it learns from."""
     metric: str
     """The one of its scores that a candidate has to be better in."""
+
+    def origin(self, base: Base) -> Base | None:
+        """Return the model that it starts from: the run's base, one of its own, or None, from nothing."""
 
     def training(self, job: Job) -> Training:
         """Return the training of a job.

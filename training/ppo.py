@@ -26,7 +26,7 @@ from markgraph.errors import ConfigError
 from markgraph.training.base import Base
 from markgraph.training.extra import peft
 from markgraph.training.lora import Lora
-from markgraph.training.port import Job, Scores, Training
+from markgraph.training.port import Job, OverBase, Scores, Training
 from markgraph.training.ppo_checkpoint import Checkpoints
 from markgraph.training.ppo_loss import (
     Penalty,
@@ -47,7 +47,7 @@ from markgraph.training.trainer import save
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ppo:
+class Ppo(OverBase):
     """Learns to say what is worth most."""
 
     name: str = "ppo"

@@ -89,6 +89,9 @@ class Pretrain(Settings):
         if self.lora is not None:
             raise ConfigError("method.lora is set. Allowed: null, for there is nothing yet to adapt.")
 
+    def origin(self, base: Base) -> None:
+        """Return None: there is nothing before it."""
+
     def training(self, job: Job) -> Training:
         """Return the training of a new model on the texts of a job; its base is not used.
 

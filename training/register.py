@@ -1,6 +1,6 @@
 """Registers what passed the gate, with its card, if what is served is what was trained."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,19 @@ from langgraph.runtime import Runtime
 
 from markgraph.models.cards import Card, Origin, lineage
 from markgraph.models.catalog import settings_of
-from markgraph.models.registry import Registry, pinned
+from markgraph.models.registry import SCHEME, Registry, pinned
 from markgraph.models.source import digest, resolve
 from markgraph.security.caller import Caller, caller_of
 from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Resource
 from markgraph.training.base import Base
+from markgraph.training.extra import quiet
 from markgraph.training.inherited import learned_before, with_inherited
 from markgraph.training.parity import check_parity
-from markgraph.training.pipeline import Stages, candidate_of, is_adapter, stage_folder
+from markgraph.training.pipeline import Stages, candidate_of, origin_of, stage_folder
 from markgraph.training.rows import Row
 from markgraph.training.runs import Runs, read_json, read_rows, write_json
+from markgraph.training.scoring import is_adapter
 from markgraph.training.state import TrainState
 
 ALIAS = "challenger"
@@ -55,6 +57,7 @@ class Register:
         parity = self._parity(run, model)
         card = Card(
             base=self._origin(),
+            models=tuple(sorted({pinned(each) for each in registered_in(self.settings)})),
             method="+".join(stage.method.name for stage in self.stages),
             run=state["run"],
             by=caller.subject,
@@ -77,13 +80,31 @@ class Register:
         if not speaks(model) or not any("messages" in row for row in held):
             return None
         mode = settings_of(self.settings["model"]).get("mode", "fast")
-        found = check_parity(self.base, model, held, mode=mode).as_json()
+        with quiet():
+            found = check_parity(self.base, model, held, mode=mode).as_json()
         write_json(run / "parity.json", found)
         return found
 
-    def _origin(self) -> Origin:
-        source = pinned(self.base.source)
-        return Origin(name=self.base.name, source=source, sha256=digest(resolve(source, self.base.sha256)))
+    def _origin(self) -> Origin | None:
+        """Return what the candidate goes back to; None if it was trained from nothing."""
+        base = origin_of(self.stages, self.base)
+        if base is None:
+            return None
+        source = pinned(base.source)
+        return Origin(name=base.name, source=source, sha256=digest(resolve(source, base.sha256)))
+
+
+def registered_in(settings: Any) -> Iterator[str]:
+    """Yield all registered models that a config names: as a base, a teacher, a judge, a writer of rows."""
+    if isinstance(settings, str):
+        if settings.startswith(SCHEME):
+            yield settings
+    elif isinstance(settings, Mapping):
+        for value in settings.values():
+            yield from registered_in(value)
+    elif isinstance(settings, list | tuple):
+        for value in settings:
+            yield from registered_in(value)
 
 
 def speaks(model: Path) -> bool:

@@ -14,7 +14,7 @@ from markgraph.evaluation.answers import refusal as refuses_rightly
 from markgraph.training.port import Scores
 from markgraph.training.rows import Message, Row
 from markgraph.validation.claims import check_answer
-from markgraph.validation.drafts import statements
+from markgraph.validation.drafts import marks_of, statements
 from markgraph.validation.refusals import is_refusal
 
 MOST_SENTENCES = 2
@@ -46,10 +46,14 @@ def refusal(completion: str, row: Row) -> float:
 def cited(completion: str, row: Row) -> float:
     """Return the F1 of the passages that it cites with those that hold a right answer.
 
-    Where no passage does, it is right to cite nothing.
+    Where no passage does, it is right to refuse; where there are no passages, to cite nothing.
     """
-    passages = enumerate(passages_of(row["messages"]), 1)
-    gold = [mark for mark, text in passages if any(answer in text for answer in row["reference"])]
+    passages = passages_of(row["messages"])
+    if not passages:
+        return float(not marks_of(completion))
+    gold = [
+        mark for mark, text in enumerate(passages, 1) if any(answer in text for answer in row["reference"])
+    ]
     precision, recall = citation_precision(completion, gold), citation_recall(completion, gold)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
@@ -143,5 +147,5 @@ def passages_of(messages: Sequence[Message]) -> list[str]:
         if int(match[1]) == len(begins) + 1:
             begins.append(match)
     ends = [match.start() for match in begins[1:]] + [len(prompt)]
-    # Not strict: a prompt without passages has an end, too.
+    # Without passages there is an end, and no beginning.
     return [prompt[match.end() : end].strip() for match, end in zip(begins, ends, strict=False)]

@@ -8,7 +8,7 @@ import torch
 
 from markgraph.errors import ConfigError
 from markgraph.training.lora import Lora
-from markgraph.training.port import Job
+from markgraph.training.port import Job, OverBase
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 MEASURED = 4
@@ -17,7 +17,7 @@ SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup", "inverse_sq
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(OverBase):
     """How to go through the rows: the fields of a method beside its own."""
 
     lora: Lora | None = None

@@ -16,6 +16,7 @@ from markgraph.security.caller import Caller
 from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Resource
 from markgraph.training.base import Base
+from markgraph.training.extra import quiet
 from markgraph.training.follow import Follow
 from markgraph.training.join import Together, together
 from markgraph.training.pipeline import Stage, Stages, base_of, method_of, stage_folder
@@ -51,7 +52,7 @@ class Train:
         """
         run = self.runs.of(state["run"])
         folder = stage_folder(run, self.stage.name)
-        with about(self.tracker, state, self.settings) as tracking:
+        with about(self.tracker, state, self.settings) as tracking, quiet():
             follow = Follow(self.stage.name, folder / "log.jsonl", runtime.stream_writer, tracking)
             training, began = self._training(run, folder, follow), perf_counter()
             training.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))

@@ -4,6 +4,7 @@ from typing import Any
 
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
+from markgraph.models.weights import bars_for_people
 from markgraph.training.port import Job
 from markgraph.training.settings import Settings, arguments
 
@@ -20,9 +21,11 @@ class WholeTrainer(Trainer):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the model into `output_dir`, on the first of several processes."""
         if _internal_call:
-            super().save_model(output_dir, _internal_call=True)
+            with bars_for_people():
+                super().save_model(output_dir, _internal_call=True)
         elif self.args.should_save:
             folder = output_dir or self.args.output_dir
             tokenizer: Any = self.processing_class
-            self.accelerator.unwrap_model(self.model).save_pretrained(folder)
+            with bars_for_people():
+                self.accelerator.unwrap_model(self.model).save_pretrained(folder)
             tokenizer.save_pretrained(folder)

@@ -1,5 +1,6 @@
 """`markgraph train`: a plan, a word, and a model that is better than the one in service."""
 
+import re
 import secrets
 import sys
 from collections.abc import Iterator
@@ -151,9 +152,21 @@ def _as_it_began(config: DictConfig) -> DictConfig:
             )
     config = config.copy()
     OmegaConf.set_struct(config, False)
+    was = str(Path(kept["graph"]["runs"]["folder"]).parent)
     for key, value in kept.items():
-        config[key] = value
+        config[key] = _moved(value, was, str(Path(config.data_dir).expanduser().absolute()))
     return config
+
+
+def _moved(value: Any, was: str, now: str) -> Any:
+    """Return settings with what was below folder `was` below `now`: the data folder was moved."""
+    if isinstance(value, dict):
+        return {key: _moved(each, was, now) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_moved(each, was, now) for each in value]
+    # It begins a path, or what stands behind the scheme of a reference: file:/was/..., sqlite:////was/...
+    below = rf"(^|:|(?<=:///)){re.escape(was)}(?=/|$)"
+    return re.sub(below, lambda found: found[1] + now, value) if isinstance(value, str) else value
 
 
 def _folder(config: DictConfig) -> Path:

@@ -40,6 +40,8 @@ class Card(_Plain):
 
     base: Origin | None = None
     """None for a model that was trained from scratch."""
+    models: tuple[str, ...] = ()
+    """References to all registered models that the run's config names: a teacher, a judge, ..."""
     method: str
     run: str
     """The training run. Its model is registered once, however often that is tried."""

@@ -25,7 +25,7 @@ from filelock import FileLock
 from markgraph.environment import home
 from markgraph.errors import UsageError, WeightsError
 from markgraph.models import manifest, registry_watch
-from markgraph.models.cards import Card, Change, Registered, inheriting
+from markgraph.models.cards import Card, Change, Registered
 from markgraph.models.registry_changes import CHANGES, add_changes, now, read_changes
 from markgraph.models.registry_files import ADAPTER, NAMES, check_name, copy_served, read_card, reading, sync
 from markgraph.retrieval.storage import storage_errors, write_whole
@@ -53,7 +53,7 @@ class Registry:
         """Register the adapter or the whole model in the folder `model`, and return its version.
 
         It is there as a whole or not at all. What a run has registered before is not registered once more.
-        Who starts from a registered model inherits what that has learned from.
+        What starts from a registered model, or is taught or judged by one, inherits what that learned from.
 
         Raises:
             UsageError: `name` is none, or `model` holds no model.
@@ -224,11 +224,15 @@ class Registry:
             add_changes(draft / CHANGES, since)
 
     def _inherited(self, card: Card) -> Card:
-        if card.base is None or not card.base.source.startswith(SCHEME):
-            return card
-        registry, name, which = located(card.base.source)
-        base = registry.get(name, which)
-        return inheriting(card, base.card, registry.audience(name, base.version))
+        documents, audience = set(card.documents), dict.fromkeys(card.audience)
+        for source in (*([card.base.source] if card.base else ()), *card.models):
+            if source.startswith(SCHEME):
+                registry, name, which = located(source)
+                known = registry.get(name, which)
+                documents.update(known.card.documents)
+                audience |= dict.fromkeys(registry.audience(name, known.version))
+        learned = {"documents": tuple(sorted(documents)), "audience": tuple(audience)}
+        return card.model_copy(update=learned)
 
     def _write_aliases(self, name: str, aliases: Mapping[str, int]) -> None:
         write_whole(self.folder / name / "aliases.json", json.dumps(aliases, indent=1))

@@ -92,6 +92,27 @@ def test_a_run_goes_on_with_the_settings_that_it_began_with(
     assert "There is no run 'r' of yours." in capsys.readouterr().err
 
 
+def test_a_run_whose_home_was_moved_goes_on_where_it_is_now(
+    chosen: list[str],
+    home: Path,
+    tmp_path: Path,
+    no_terminal: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    chosen = [each for each in chosen if each != "tracker=none"]
+    assert run(["train", *chosen, "run=r"]) == 0
+    now = tmp_path / "elsewhere"
+    home.rename(now)
+    monkeypatch.setenv("MARKGRAPH_HOME", str(now))
+    assert run(["train", "resume=r", "confirm=true"]) == 0
+    assert (now / "training" / "r" / "model").is_dir()
+    assert (now / "mlflow.db").is_file()
+    assert Registry(now / "models").names() == [NAME]
+    assert not home.exists()
+    assert not capfd.readouterr().err, "nor do libraries say what nobody can do anything about"
+
+
 def test_who_is_nobody_is_refused(
     chosen: list[str], home: Path, no_terminal: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,3 +130,11 @@ def test_every_reward_stays_between_nothing_and_one() -> None:
     for name in PLAIN:
         for completion in ("", RIGHT, REFUSAL, "[1] [2] [3]", "?" * 50):
             assert 0 <= Rewards({name: 1.0}).part(name, completion, row("72 hours")) <= 1
+
+
+def test_every_reward_takes_a_task_without_passages() -> None:
+    asked: list[Message] = [{"role": "user", "content": "What is 2 + 2?"}]
+    judge = Rewards(dict.fromkeys([*PLAIN, "grounded"], 1.0), HashEmbeddings(64))
+    found = judge(["4", "5 [1]"], [row("4", messages=asked)] * 2)
+    assert (found["exact"], found["cited"], found["grounded"]) == ([1.0, 0.0], [1.0, 0.0], [0.0, 0.0])
+    assert found["reward"][0] > found["reward"][1]
