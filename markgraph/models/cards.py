@@ -107,13 +107,6 @@ def lineage(rows: Iterable[Mapping[str, Any]], tenant: str) -> Lineage:
     return Lineage(tuple(sorted(ids)), tuple(sorted(documents)), tuple(order))
 
 
-def inheriting(card: Card, base: Card, audience: Iterable[Permissions]) -> Card:
-    """Return a card that names what its base, which has this audience, has learned from, too."""
-    documents = tuple(sorted({*card.documents, *base.documents}))
-    both = tuple(dict.fromkeys((*card.audience, *audience)))
-    return card.model_copy(update={"documents": documents, "audience": both})
-
-
 def may_use(caller: Caller, audience: Iterable[Permissions]) -> bool:
     """Tell whether `caller` may read everything that a model with this `audience` learned from."""
     wanted = list(audience)

@@ -231,8 +231,7 @@ class Registry:
                 known = registry.get(name, which)
                 documents.update(known.card.documents)
                 audience |= dict.fromkeys(registry.audience(name, known.version))
-        learned = {"documents": tuple(sorted(documents)), "audience": tuple(audience)}
-        return card.model_copy(update=learned)
+        return card.model_copy(update={"documents": tuple(sorted(documents)), "audience": tuple(audience)})
 
     def _write_aliases(self, name: str, aliases: Mapping[str, int]) -> None:
         write_whole(self.folder / name / "aliases.json", json.dumps(aliases, indent=1))
