@@ -51,7 +51,9 @@ VERBS = {
         None,
         switches=("security",),
     ),
-    "models": Verb("List, show, promote, quantize or export models, or write a manifest.", "models", "action"),
+    "models": Verb(
+        "List, show, promote, quantize or export models, or write a manifest.", "models", "action"
+    ),
     "policy": Verb("Explain what somebody may do, and which rule decides.", "policy", "what", (), EXPLAINED),
     # Not conf/audit.yaml: that name is a config group's, too.
     "audit": Verb("Verify, list or export the log of who did what.", "audit_log", "action"),
