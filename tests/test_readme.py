@@ -68,7 +68,9 @@ STAND_INS |= {"train": LEARNS}
 STAND_INS |= {"keys": HASH, "feedback": HASH}
 STAND_INS |= {"doctor": ["threads=1"], "models": [], "token": [], "policy": [], "audit": [], "replay": []}
 # All configurations of all graphs take minutes, and have a test of their own.
-STAND_INS |= {"verify": ["graph=qa", "rerank=none", "citations=none", "model=fake", "index=words"]}
+STAND_INS |= {
+    "verify": ["graph=qa", "rerank=none", "citations=none", "model=fake", "index=words", "checkpoint=none"]
+}
 STAND_INS |= {"bench": ["model.engine.source=file:tiny", "model.engine.sha256=null"]}
 REFUSED = 3
 BLOCK = re.compile(
