@@ -52,11 +52,25 @@ def test_what_rests_on_closed_documents_is_withheld(markgraph: Command, document
 
 def test_an_answer_that_rests_on_nothing_is_shown_to_whoever_got_it(markgraph: Command, home: Path) -> None:
     said: Feedback = {  # as a graph without a search leaves it
-        **{"run_id": "r1", "graph": "agent", "question": "What is 2 + 2?", "answer": "4", "refused": False},
-        **{"messages": [], "completion": "", "documents": [], "chunks": [], "model": "fake", "config": ""},
-        **{"rating": "up", "correction": None, "comment": None, "id": "i1", "time": "2026-01-01T00:00:00"},
-        **{"tenant": "default", "subject": "local"},
-    }  # type: ignore[typeddict-item]
+        "run_id": "r1",
+        "graph": "agent",
+        "question": "What is 2 + 2?",
+        "answer": "4",
+        "refused": False,
+        "messages": [],
+        "completion": "",
+        "documents": [],
+        "chunks": [],
+        "model": "fake",
+        "config": "",
+        "rating": "up",
+        "correction": None,
+        "comment": None,
+        "id": "i1",
+        "time": "2026-01-01T00:00:00",
+        "tenant": "default",
+        "subject": "local",
+    }
     FeedbackStore(home / "feedback.sqlite").add(said)
     assert "What is 2 + 2?" in markgraph("feedback", "list", HASH).out
     withheld = markgraph("feedback", "export", HASH, "auth.caller.subject=trudy")
