@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from markgraph.feedback.store import FeedbackStore
+from markgraph.feedback.types import Feedback
 from tests.commands.conftest import STAND_INS, Ran
 
 Command = Callable[..., Ran]
@@ -47,13 +50,31 @@ def test_what_rests_on_closed_documents_is_withheld(markgraph: Command, document
         assert PAY in markgraph("feedback", action, HASH, "auth.caller.groups=[legal]").out
 
 
-def test_an_answer_that_rests_on_nothing_is_shown_to_whoever_got_it(markgraph: Command) -> None:
-    markgraph("ask", "Who painted the ceiling of the chapel?", *STAND_INS, "thread=t1", "output=json")
-    assert markgraph("feedback", "down", "thread=t1", "comment=My own words.", HASH).code == 0
-    if markgraph("feedback", "export", HASH).json["chunks"]:
-        pytest.fail("the question was answered, or nearly")
-    assert "ceiling" in markgraph("feedback", "list", HASH).out
-    assert markgraph("feedback", "list", HASH, "auth.caller.subject=trudy").out == ""
+def test_an_answer_that_rests_on_nothing_is_shown_to_whoever_got_it(markgraph: Command, home: Path) -> None:
+    said: Feedback = {  # as a graph without a search leaves it
+        "run_id": "r1",
+        "graph": "agent",
+        "question": "What is 2 + 2?",
+        "answer": "4",
+        "refused": False,
+        "messages": [],
+        "completion": "",
+        "documents": [],
+        "chunks": [],
+        "model": "fake",
+        "config": "",
+        "rating": "up",
+        "correction": None,
+        "comment": None,
+        "id": "i1",
+        "time": "2026-01-01T00:00:00",
+        "tenant": "default",
+        "subject": "local",
+    }
+    FeedbackStore(home / "feedback.sqlite").add(said)
+    assert "What is 2 + 2?" in markgraph("feedback", "list", HASH).out
+    withheld = markgraph("feedback", "export", HASH, "auth.caller.subject=trudy")
+    assert (withheld.out, withheld.err.startswith("1 more rest on documents")) == ("", True)
 
 
 def test_another_collection_withholds_everything(markgraph: Command) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from markgraph.errors import UsageError
 from markgraph.models.cards import Card, Origin, lineage
 from markgraph.models.registry import Registry
 from tests.commands.conftest import Ran
@@ -52,6 +53,13 @@ def test_a_caller_who_may_not_read_the_documents_is_not_told_their_names(
     done = markgraph("models", "show", "law", "auth.caller.tenant=other", "output=json")
     assert done.json["documents"] == 1
     assert "terms.md" not in done.out
+
+
+def test_a_name_is_one_tenants(registry: Registry, tmp_path: Path) -> None:
+    theirs = registry.get("law", 1).card.model_copy(update={"tenant": "other", "run": "run-3"})
+    with pytest.raises(UsageError, match="another tenant's model"):
+        registry.add("law", tmp_path / "model", theirs)
+    assert len(registry.versions("law")) == 2
 
 
 def test_promotes_the_challenger_and_any_version(markgraph: Command, registry: Registry, home: Path) -> None:

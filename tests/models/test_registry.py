@@ -69,13 +69,6 @@ def test_a_run_is_registered_once(registry: Registry, model: Path) -> None:
     assert len(registry.versions("law")) == 1
 
 
-def test_a_name_is_one_tenants(registry: Registry, model: Path) -> None:
-    registry.add("law", model, card())
-    with pytest.raises(UsageError, match="another tenant's model"):
-        registry.add("law", model, card("run-2").model_copy(update={"tenant": "other"}))
-    assert len(registry.versions("law")) == 1
-
-
 def test_what_a_shredded_tenant_held_is_noted_while_a_model_learns_from_it(
     registry: Registry, model: Path
 ) -> None:
