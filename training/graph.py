@@ -26,7 +26,7 @@ from markgraph.training.compare import Compare
 from markgraph.training.conclude import Conclude
 from markgraph.training.confirm import Confirm
 from markgraph.training.evaluate import Evaluate
-from markgraph.training.pipeline import TRAIN, Stages
+from markgraph.training.pipeline import TRAIN, Stages, origin_of
 from markgraph.training.plan import Plan
 from markgraph.training.prepare import Prepare
 from markgraph.training.register import Register
@@ -99,7 +99,8 @@ def preparing(stage: str) -> str:
 
 def name_of(base: Base, stages: Stages) -> str:
     """Return what a model is registered as, unless the config says."""
-    return f"{base.name}-{'-'.join(stage.method.name for stage in stages)}".lower()
+    origin = origin_of(stages, base)
+    return "-".join([*([origin.name] if origin else []), *(stage.method.name for stage in stages)]).lower()
 
 
 def is_approved(state: TrainState) -> bool:

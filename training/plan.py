@@ -18,7 +18,7 @@ from markgraph.training.base import Base
 from markgraph.training.begin import hash_of
 from markgraph.training.extra import quiet
 from markgraph.training.join import Together, together
-from markgraph.training.pipeline import Stage, Stages, base_of, method_of, stage_folder
+from markgraph.training.pipeline import Stage, Stages, base_of, method_of, origin_of, stage_folder
 from markgraph.training.port import Job
 from markgraph.training.probe import Steps, measuring_memory
 from markgraph.training.render import prompt_ids
@@ -56,7 +56,7 @@ class Plan:
                 stages.append(self._of_stage(stage, run, scratch))
         plan: channels.Plan = {
             "config_hash": hash_of(self.settings),
-            "base": self.base.name,
+            "base": origin.name if (origin := origin_of(self.stages, self.base)) else "from nothing",
             "stages": stages,
             "seconds": sum(each["seconds"] for each in stages),
             "peak_bytes": max(each["peak_bytes"] for each in stages),

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from markgraph.commands.terminal import printable
+from markgraph.evaluation.comparison import MIN_ROWS
 
 SHOWN = ("run", "prepared", "plan", "trained", "metric", "scores", "verdict", "registered")
 
@@ -35,6 +36,12 @@ def print_plan(state: Mapping[str, Any], config: DictConfig) -> None:
         f"Estimated from {config.graph.plan.steps} steps of each stage. Held-back losses and scoring come on "
         "top."
     )
+    held = plan["stages"][-1]["held"]
+    if held < MIN_ROWS and config.graph.evaluate.rows is None:
+        console.print(
+            f"Only {held} rows are held back, and the gate needs {MIN_ROWS}: nothing could be registered. "
+            "Give more rows, raise graph.prepare.held, or name judged ones: graph.evaluate.rows=FILE."
+        )
     console.print(f"Config, rows and what was left out: {_place(state, config)}")
     if not config.confirm:
         console.print("Nothing has been trained. Train it with:")

@@ -92,6 +92,17 @@ def test_a_run_goes_on_with_the_settings_that_it_began_with(
     assert "There is no run 'r' of yours." in capsys.readouterr().err
 
 
+def test_a_plan_says_before_the_training_that_too_few_rows_are_held_back(
+    model: str, tmp_path: Path, no_terminal: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = settings(model, write_rows(tmp_path / "rows.jsonl", rows(60)))
+    assert run(["train", *chosen, "run=r"]) == 0
+    told = "Only 6 rows are held back, and the gate needs 20: nothing could be registered."
+    assert told in capsys.readouterr().out
+    assert run(["train", *chosen, "run=s", "graph.prepare.held=0.4"]) == 0
+    assert "nothing could be registered" not in capsys.readouterr().out
+
+
 def test_a_run_whose_home_was_moved_goes_on_where_it_is_now(
     chosen: list[str],
     home: Path,

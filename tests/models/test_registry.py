@@ -260,6 +260,14 @@ def test_what_starts_from_a_registered_model_inherits_what_that_learned(
     assert not may_use(Caller("eve", ("reader",)), registry.audience("tax", 1))
 
 
+def test_what_a_registered_model_taught_inherits_what_that_learned(registry: Registry, model: Path) -> None:
+    registry.add("law", model, card())
+    registry.add("tax", model, card("run-2", ROWS[:1], models=("registered:law@1",)))
+    assert registry.get("tax", 1).card.documents == ("contract.md", "terms.md")
+    assert not may_use(Caller("eve", ("reader",)), registry.audience("tax", 1))
+    assert may_use(LAWYER, registry.audience("tax", 1))
+
+
 def test_an_installed_package_may_hold_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "site" / "company_models"
     package.mkdir(parents=True)

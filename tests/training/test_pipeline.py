@@ -14,8 +14,15 @@ from markgraph.errors import ConfigError
 from markgraph.models.registry import Registry
 from markgraph.security.caller import Caller
 from markgraph.training.base import Base
-from markgraph.training.pipeline import Stage, based_on, pipeline
+from markgraph.training.data.jsonl import Jsonl
+from markgraph.training.dpo import Dpo
+from markgraph.training.embedder import Embedder
+from markgraph.training.graph import name_of
+from markgraph.training.pipeline import Stage, based_on, origin_of, pipeline, single
+from markgraph.training.pretrain import Pretrain
+from markgraph.training.register import registered_in
 from markgraph.training.scoring import load
+from markgraph.training.sft import Sft
 from tests.engines.tiny import tiny_llama
 from tests.training.runs import rows
 
@@ -97,3 +104,24 @@ def test_a_stage_can_only_go_on_from_an_earlier_one() -> None:
     assert [each.name for each in pipeline(sft=first, dpo=second)] == ["sft", "dpo"]
     with pytest.raises(ConfigError, match=r"pipeline\.dpo refers to stage 'sft'\. Allowed: none"):
         pipeline(dpo=second, sft=first)
+
+
+def test_what_a_model_goes_back_to_is_what_its_first_stage_starts_from(tmp_path: Path) -> None:
+    data = Jsonl(str(write_kinds(tmp_path)["chat"]), readers=["public"])
+    base, encoder = Base("llama", "file:/llama"), Base("minilm", "file:/minilm")
+    chained = pipeline(sft=Stage(Sft(), data), dpo=Stage(Dpo(), data, base="sft"))
+    assert origin_of(chained, base) == base
+    assert origin_of(single(Embedder(base=encoder), data), base) == encoder
+    assert origin_of(single(Pretrain(), data), base) is None
+    assert name_of(base, single(Embedder(base=encoder), data)) == "minilm-embedder"
+    assert name_of(base, single(Pretrain(), data)) == "pretrain"
+
+
+def test_every_registered_model_that_a_config_names_is_found() -> None:
+    settings = {
+        "model": {"engine": {"source": "file:/llama"}},
+        "method": {"teacher": "registered:law@2", "base": {"source": "registered:/home/models#bge@champion"}},
+        "data": {"sources": [{"writer": "registered:tax@1"}, None, 3]},
+    }
+    found = ["registered:law@2", "registered:/home/models#bge@champion", "registered:tax@1"]
+    assert list(registered_in(settings)) == found
