@@ -59,7 +59,8 @@ class Shop(NamedTuple):
     def served(self, *overrides: str) -> Iterator[httpx.Client]:
         """Start `markgraph serve`, and give a client of it."""
         chosen = [*self.chosen, "model.max_tokens=24", "domain=none", "citations=none", ASKED_WITH]
-        chosen += ["graph.retrieve.k=1", "graph.compress=null", "graph.validate.to_the_point=false"]
+        chosen += ["graph.retrieve.k=1", "graph.compress=null", "graph.max_attempts=1"]
+        chosen += ["graph.validate.to_the_point=false", "graph.validate.answerable=0.0"]
         command = [sys.executable, "-m", "markgraph.cli", "serve", "port=0", *chosen, *overrides]
         environment = os.environ | {"MARKGRAPH_HOME": str(self.home)}
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
