@@ -249,20 +249,18 @@ def test_removed_and_closed_documents_are_noted_at_what_learned_from_them(
     assert may_use(Caller("eve", ("reader",)), registry.audience("tax", 1))
 
 
-def test_what_starts_from_a_registered_model_inherits_what_that_learned(
-    registry: Registry, model: Path
+@pytest.mark.parametrize(
+    "learned",
+    [
+        {"base": Origin(name="law", source="registered:law@1", sha256="0" * 64)},
+        {"models": ("registered:law@1",)},
+    ],
+)
+def test_inherits_what_a_base_or_a_teacher_learned(
+    registry: Registry, model: Path, learned: dict[str, Any]
 ) -> None:
     registry.add("law", model, card())
-    base = Origin(name="law", source="registered:law@1", sha256=registry.get("law", 1).sha256)
-    registry.add("tax", model, card("run-2", ROWS[:1], base=base))
-    found = registry.get("tax", 1).card
-    assert found.documents == ("contract.md", "terms.md")
-    assert not may_use(Caller("eve", ("reader",)), registry.audience("tax", 1))
-
-
-def test_what_a_registered_model_taught_inherits_what_that_learned(registry: Registry, model: Path) -> None:
-    registry.add("law", model, card())
-    registry.add("tax", model, card("run-2", ROWS[:1], models=("registered:law@1",)))
+    registry.add("tax", model, card("run-2", ROWS[:1], **learned))
     assert registry.get("tax", 1).card.documents == ("contract.md", "terms.md")
     assert not may_use(Caller("eve", ("reader",)), registry.audience("tax", 1))
     assert may_use(LAWYER, registry.audience("tax", 1))
