@@ -23,6 +23,7 @@ ROWS: list[dict[str, Any]] = [
     {"id": "a" * 64, "documents": ["terms.md"], "readers": ["public"]},
     {"id": "b" * 64, "documents": ["contract.md", "terms.md"], "readers": ["g:legal", "u:boss"]},
 ]
+LAW = Origin(name="law", source="registered:law@1", sha256="0" * 64)
 LAWYER = Caller("ada", ("reader",), groups=("legal",))
 
 
@@ -249,13 +250,7 @@ def test_removed_and_closed_documents_are_noted_at_what_learned_from_them(
     assert may_use(Caller("eve", ("reader",)), registry.audience("tax", 1))
 
 
-@pytest.mark.parametrize(
-    "learned",
-    [
-        {"base": Origin(name="law", source="registered:law@1", sha256="0" * 64)},
-        {"models": ("registered:law@1",)},
-    ],
-)
+@pytest.mark.parametrize("learned", [{"base": LAW}, {"models": (LAW.source,)}])
 def test_inherits_what_a_base_or_a_teacher_learned(
     registry: Registry, model: Path, learned: dict[str, Any]
 ) -> None:
