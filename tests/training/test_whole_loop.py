@@ -45,7 +45,7 @@ class Shop(NamedTuple):
     @property
     def chosen(self) -> list[str]:
         """What is served, and trained."""
-        exact = "model.engine.native.mode=exact"  # eight bits are few for 32 dimensions
+        exact = "model.engine.native.mode=exact"  # the same on each machine
         return ["experiment=no_weights", "model=local", f"model.engine.source={self.model}", exact]
 
     def markgraph(self, *arguments: str) -> tuple[int, str]:
