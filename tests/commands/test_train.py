@@ -35,7 +35,7 @@ def test_plans_then_trains_when_confirmed_then_does_nothing_twice(
     shown = capsys.readouterr().out
     assert "Nothing has been trained. Train it with:\n  markgraph train resume=r confirm=true\n" in shown
     assert shown.startswith("Run r: local, config ")
-    assert not (home / "models").exists()
+    assert Registry(home / "models").names() == []
 
     assert run(["train", "resume=r"]) == 0
     assert capsys.readouterr().out == shown, "it waits still, and says the same"
