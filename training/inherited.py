@@ -27,7 +27,7 @@ def learned_before(settings: Mapping[str, Any], runs: Runs, tenant: str) -> dict
         StorageError: it can't be known what one has learned.
     """
     found = {}
-    for text in _texts([settings.get(group) for group in GROUPS]):
+    for text in texts_in([settings.get(group) for group in GROUPS]):
         if text.startswith(SCHEME):
             found[text] = _of_registered(pinned(text))
         elif run := _run_of(text, runs):
@@ -93,13 +93,13 @@ def _run_of(text: str, runs: Runs) -> Path | None:
     return Path(every, Path(place).relative_to(every).parts[0])
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_in(value: Any) -> Iterator[str]:
     """Yield every text in plain data."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for each in value.values():
-            yield from _texts(each)
+            yield from texts_in(each)
     elif isinstance(value, list | tuple):
         for each in value:
-            yield from _texts(each)
+            yield from texts_in(each)

@@ -1,6 +1,6 @@
 """Registers what passed the gate, with its card, if what is served is what was trained."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Resource
 from markgraph.training.base import Base
 from markgraph.training.extra import quiet
-from markgraph.training.inherited import learned_before, with_inherited
+from markgraph.training.inherited import learned_before, texts_in, with_inherited
 from markgraph.training.parity import check_parity
 from markgraph.training.pipeline import Stages, candidate_of, origin_of, stage_folder
 from markgraph.training.rows import Row
@@ -57,7 +57,9 @@ class Register:
         parity = self._parity(run, model)
         card = Card(
             base=self._origin(),
-            models=tuple(sorted({pinned(each) for each in registered_in(self.settings)})),
+            models=tuple(
+                sorted({pinned(each) for each in texts_in(self.settings) if each.startswith(SCHEME)})
+            ),
             method="+".join(stage.method.name for stage in self.stages),
             run=state["run"],
             by=caller.subject,
@@ -92,19 +94,6 @@ class Register:
             return None
         source = pinned(base.source)
         return Origin(name=base.name, source=source, sha256=digest(resolve(source, base.sha256)))
-
-
-def registered_in(settings: Any) -> Iterator[str]:
-    """Yield all registered models that a config names: as a base, a teacher, a judge, a writer of rows."""
-    if isinstance(settings, str):
-        if settings.startswith(SCHEME):
-            yield settings
-    elif isinstance(settings, Mapping):
-        for value in settings.values():
-            yield from registered_in(value)
-    elif isinstance(settings, list | tuple):
-        for value in settings:
-            yield from registered_in(value)
 
 
 def speaks(model: Path) -> bool:
