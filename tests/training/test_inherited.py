@@ -9,7 +9,7 @@ from markgraph.models.cards import Card, lineage
 from markgraph.models.registry import Registry
 from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions
-from markgraph.training.inherited import learned_before, with_inherited
+from markgraph.training.inherited import learned_before, texts_in, with_inherited
 from markgraph.training.runs import Runs
 from tests.engines.tiny import tiny_llama
 from tests.training.runs import rows, settings, write_rows
@@ -64,3 +64,11 @@ def test_a_model_in_the_folder_of_a_run_is_as_closed_as_its_rows(tmp_path: Path)
         assert "contract.md" in together.documents
     for name in (str(tmp_path), str(runs.folder), "", "chat", "x" * 9999):
         assert learned_before({"method": {"reward": name}}, runs, "default") == {}
+
+
+def test_a_model_is_found_wherever_a_config_names_it() -> None:
+    named = {
+        "model": {"engine": {"source": "registered:law@2"}},
+        "data": {"sources": [{"writer": "registered:tax@1"}, None, 3]},
+    }
+    assert list(texts_in(named)) == ["registered:law@2", "registered:tax@1"]

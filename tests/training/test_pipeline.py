@@ -20,7 +20,6 @@ from markgraph.training.embedder import Embedder
 from markgraph.training.graph import name_of
 from markgraph.training.pipeline import Stage, based_on, origin_of, pipeline, single
 from markgraph.training.pretrain import Pretrain
-from markgraph.training.register import registered_in
 from markgraph.training.scoring import load
 from markgraph.training.sft import Sft
 from tests.engines.tiny import tiny_llama
@@ -115,13 +114,3 @@ def test_what_a_model_goes_back_to_is_what_its_first_stage_starts_from(tmp_path:
     assert origin_of(single(Pretrain(), data), base) is None
     assert name_of(base, single(Embedder(base=encoder), data)) == "minilm-embedder"
     assert name_of(base, single(Pretrain(), data)) == "pretrain"
-
-
-def test_every_registered_model_that_a_config_names_is_found() -> None:
-    settings = {
-        "model": {"engine": {"source": "file:/llama"}},
-        "method": {"teacher": "registered:law@2", "base": {"source": "registered:/home/models#bge@champion"}},
-        "data": {"sources": [{"writer": "registered:tax@1"}, None, 3]},
-    }
-    found = ["registered:law@2", "registered:/home/models#bge@champion", "registered:tax@1"]
-    assert list(registered_in(settings)) == found
