@@ -58,7 +58,7 @@ class Distill(Settings):
             args=package.SFTConfig(**arguments(self, job), max_length=None, pad_to_multiple_of=None),
             train_dataset=learned(job.base, job.rows, self.max_tokens),
             eval_dataset=learned(job.base, job.held, self.max_tokens) if job.held else None,
-            peft_config=self.lora.config(job.base.family) if self.lora else None,
+            lora=self.lora,
         )
         made.method = self
         training: Training = made

@@ -77,7 +77,7 @@ class Grpo(Settings):
             args=settings,
             train_dataset=_prompts(job.rows),
             eval_dataset=_prompts(job.held) if job.held else None,
-            peft_config=self.lora.config(job.base.family) if self.lora else None,
+            lora=self.lora,
         )
         return made
 

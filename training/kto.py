@@ -64,7 +64,7 @@ class Kto(Settings):
             args=settings,
             train_dataset=self.learned(job.base, shuffled(job.rows, job.seed)),
             eval_dataset=self.learned(job.base, job.held) if job.held else None,
-            peft_config=self.lora.config(job.base.family) if self.lora else None,
+            lora=self.lora,
         )
         return made
 

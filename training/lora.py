@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from markgraph.errors import ConfigError
 from markgraph.training.extra import peft
 
 _LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -24,6 +25,16 @@ class Lora:
     dropout: float = 0.0
     targets: Sequence[str] | None = None
     """Modules that get one; None: all matrices of attention and MLP, or what PEFT allows of Mamba's."""
+    kept: float = 1.0
+    """Part of the change that is kept in the end, over 0 up to 1.
+
+    Between base and trained model there is often one that has learned as much, and forgotten less (WiSE-FT,
+    Wortsman et al. 2022).
+    """
+
+    def __post_init__(self) -> None:
+        if not 0 < self.kept <= 1:
+            raise ConfigError(f"method.lora.kept is {self.kept!r}. Allowed: more than 0, at most 1.")
 
     def config(self, family: str, task: str = "CAUSAL_LM") -> Any:
         """Return PEFT's settings for a model of that family."""

@@ -178,7 +178,7 @@ class PpoTraining:
     def save_model(self, output_dir: str) -> None:
         """Write the adapter; the value head has done its work."""
         if self.accelerator.is_main_process:
-            save(self._whole.policy, self.job.base, Path(output_dir))
+            save(self._whole.policy, self.job.base, Path(output_dir), self.method.lora.kept)
 
     @property
     def _kept(self) -> Checkpoints:

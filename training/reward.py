@@ -50,7 +50,8 @@ class Reward(Settings):
             args=settings,
             train_dataset=learned(job.base, job.rows, self.max_tokens),
             eval_dataset=learned(job.base, job.held, self.max_tokens) if job.held else None,
-            peft_config=self.lora.config(job.base.family, "SEQ_CLS") if self.lora else None,
+            lora=self.lora,
+            task="SEQ_CLS",
         )
         return made
 

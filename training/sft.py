@@ -37,7 +37,7 @@ class Sft(Settings):
             args=settings,
             train_dataset=learned(job.base, job.rows, self.max_tokens),
             eval_dataset=learned(job.base, job.held, self.max_tokens) if job.held else None,
-            peft_config=self.lora.config(job.base.family) if self.lora else None,
+            lora=self.lora,
         )
         return made
 

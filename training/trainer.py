@@ -12,6 +12,7 @@ from markgraph.errors import UsageError
 from markgraph.models.weights import bars_for_people, load_tokenizer
 from markgraph.training.base import Base
 from markgraph.training.extra import peft
+from markgraph.training.lora import Lora
 from markgraph.training.port import Job
 from markgraph.training.settings import Settings
 
@@ -20,6 +21,8 @@ class Local:
     """What a trainer leaves out here: telemetry, cards for a hub, and settings as pickle beside the model."""
 
     base: Base
+    kept: float
+    """Part of an adapter's change that is kept, as in `Lora`."""
     model: Any
     args: Any
     accelerator: Any
@@ -37,14 +40,18 @@ class Local:
                 super().save_model(output_dir, _internal_call=True)  # type: ignore[misc]
             elif self.args.should_save:
                 folder = Path(output_dir or self.args.output_dir)
-                save(self.accelerator.unwrap_model(self.model), self.base, folder)
+                save(self.accelerator.unwrap_model(self.model), self.base, folder, self.kept)
 
 
-def trainer(kind: type, job: Job, *parts: type, **settings: Any) -> Any:
+def trainer(
+    kind: type, job: Job, *parts: type, lora: Lora | None, task: str = "CAUSAL_LM", **settings: Any
+) -> Any:
     """Return a trainer of TRL's for a job; methods of `parts` come before its own."""
-    ours = type(kind.__name__, (*parts, Local, kind), {"base": job.base})
+    kept, adapter = (lora.kept, lora.config(job.base.family, task)) if lora else (1.0, None)
+    ours = type(kind.__name__, (*parts, Local, kind), {"base": job.base, "kept": kept})
     # A tokenizer of its own: TRL gives it a padding token.
-    made = ours(processing_class=load_tokenizer(job.base.folder), callbacks=list(job.callbacks), **settings)
+    tokenizer, callbacks = load_tokenizer(job.base.folder), list(job.callbacks)
+    made = ours(processing_class=tokenizer, callbacks=callbacks, peft_config=adapter, **settings)
     made.remove_callback(PrinterCallback)
     return made
 
@@ -66,16 +73,22 @@ def start(settings: Settings, base: Base) -> Any:
     return base.causal("bfloat16", settings.quantization)
 
 
-def save(model: Any, base: Base, folder: Path) -> None:
+def save(model: Any, base: Base, folder: Path, kept: float = 1.0) -> None:
     """Write an adapter as PEFT saves it, or a whole model with the tokenizer of its base.
+
+    Args:
+        kept: the part of the adapter's change that is kept.
 
     Raises:
         UsageError: the model is quantised, and no adapter.
     """
     if isinstance(model, peft().PeftModel):
         # Where the base lies on this machine is nobody's business, and of no use elsewhere.
-        model.peft_config["default"].base_model_name_or_path = base.source
+        settings = model.peft_config["default"]
+        settings.base_model_name_or_path = base.source
+        settings.lora_alpha, learned = settings.lora_alpha * kept, settings.lora_alpha
         model.save_pretrained(folder, save_embedding_layers=False)
+        settings.lora_alpha = learned
         (folder / "README.md").unlink(missing_ok=True)  # a form with nothing filled in
         return
     if getattr(model, "is_quantized", False):
