@@ -114,11 +114,8 @@ class Registry:
         card = self._of(name, version) / "card.json"
         if not card.is_file():
             known = [*aliases, *(str(each.version) for each in self.versions(name))]
-            told = (
-                f"Allowed: {', '.join(known)}."
-                if known
-                else f"Registered are: {', '.join(self.names()) or 'none'}."
-            )
+            # Not the names that there are: they may be another tenant's.
+            told = f"Allowed: {', '.join(known)}." if known else "See `markgraph models list`."
             raise UsageError(f"There is no model {name}@{which} in {self.folder}. {told}")
         return read_card(card)
 
