@@ -4,13 +4,11 @@ import re
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
@@ -20,6 +18,7 @@ from markgraph.build import Graph, build_graph, make
 from markgraph.commands.checks import OUTPUTS, check_choice
 from markgraph.commands.train_progress import Progress
 from markgraph.commands.train_report import print_plan, print_report
+from markgraph.commands.training_runs import alone, folder_of
 from markgraph.errors import UsageError
 from markgraph.ingestion.interrupt import heeding_ctrl_c
 from markgraph.launching.outcome import Outcome
@@ -55,7 +54,7 @@ def run(config: DictConfig) -> Outcome:
     thread: RunnableConfig = {"configurable": {"thread_id": thread_key(caller, f"train:{name}")}}
     with (
         storage_errors(Path(config.data_dir)),
-        _alone(_folder(config) / f"{name}.lock"),
+        alone(folder_of(config) / name),
         heeding_ctrl_c(),
         leading(),
     ):
@@ -72,7 +71,7 @@ def _carried_out(
     """Run the graph to its end, or to its plan."""
     snapshot = graph.get_state(thread)
     if config.resume is not None and not snapshot.values:
-        raise UsageError(f"There is no run {name!r} of yours. {_known(_folder(config))}")
+        raise UsageError(f"There is no run {name!r} of yours. {_known(folder_of(config))}")
     state, asked = dict(snapshot.values), [each.value for each in snapshot.interrupts]
     done = bool(snapshot.values) and not snapshot.tasks  # `next` leaves out tasks whose writes are stored
     if not done and not asked:
@@ -137,7 +136,7 @@ def _as_it_began(config: DictConfig) -> DictConfig:
 
     Who is asking, what they may do, and where that is taken down is as it is now.
     """
-    place = _folder(config) / str(config.resume) / "config.yaml"
+    place = folder_of(config) / str(config.resume) / "config.yaml"
     if not place.is_file():
         raise UsageError(
             f"There is no run {config.resume!r} in {place.parents[1]}. {_known(place.parents[1])}"
@@ -169,10 +168,6 @@ def _moved(value: Any, was: str, now: str) -> Any:
     return re.sub(below, lambda found: found[1] + now, value) if isinstance(value, str) else value
 
 
-def _folder(config: DictConfig) -> Path:
-    return Path(config.data_dir).expanduser() / "training"
-
-
 def _known(folder: Path) -> str:
     names = sorted(place.parent.name for place in folder.glob("*/config.yaml"))
     return f"Allowed: {', '.join(names[-10:])}." if names else "None was begun."
@@ -182,19 +177,3 @@ def _new_name() -> str:
     choices = HydraConfig.get().runtime.choices
     what = choices["method"] if choices["pipeline"] == "none" else choices["pipeline"]
     return f"{datetime.now():%Y%m%d-%H%M%S}-{what}-{secrets.token_hex(2)}"
-
-
-@contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Hold a run: only one process may go on with it. A kill opens the lock."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UsageError(f"Another process is at work on run {place.stem!r}. Wait for it.") from error
-    try:
-        yield
-    finally:
-        lock.release()
-        place.unlink(missing_ok=True)
