@@ -28,7 +28,7 @@ from markgraph.security.caller import Caller, thread_key
 from markgraph.verification.verify import require_safe
 
 NO_BETTER = 3
-JOINS = ("stages", "settings", "seed", "authorize", "policy", "audit")
+JOINS = ("stages", "settings", "runs", "seed", "authorize", "policy", "audit")
 """What of the graph's settings a process beside the first needs."""
 STARTING = ("seed", "name", "run")
 """Settings, beside the groups that it keeps, that a run has from its beginning."""
