@@ -14,6 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 from omegaconf import DictConfig, OmegaConf
 
+from markgraph.audit.configs import WITHHELD
 from markgraph.build import Graph, build_graph, make
 from markgraph.commands.checks import OUTPUTS, check_choice
 from markgraph.commands.train_progress import Progress
@@ -142,19 +143,42 @@ def _as_it_began(config: DictConfig) -> DictConfig:
             f"There is no run {config.resume!r} in {place.parents[1]}. {_known(place.parents[1])}"
         )
     kept = yaml.safe_load(place.read_text("utf-8"))
+    withheld, given = set(_withheld(kept)), dict[str, Any]()
     for override in HydraConfig.get().overrides.task:
         key = override.partition("=")[0].lstrip("+~")
-        if key.partition(".")[0].partition("@")[0] in (*kept, *STARTING):
+        if key in withheld:
+            given[key] = OmegaConf.select(config, key)
+        elif key.partition(".")[0].partition("@")[0] in (*kept, *STARTING):
             raise UsageError(
                 f"{override!r} can't be changed any more: run {config.resume!r} goes on with the settings "
                 "that it began with. Leave it out, or begin another run."
             )
+    if missing := sorted(withheld - given.keys()):
+        raise UsageError(
+            f"Secrets are not kept with a run, and run {config.resume!r} began with one in "
+            f"{', '.join(missing)}. Give it again: {missing[0]}=VALUE, or +{missing[0]}=VALUE if it is not "
+            "in the usual config. One that begins with '${oc.env:NAME}' there has it from the environment."
+        )
     config = config.copy()
     OmegaConf.set_struct(config, False)
     was = str(Path(kept["graph"]["runs"]["folder"]).parent)
     for key, value in kept.items():
         config[key] = _moved(value, was, str(Path(config.data_dir).expanduser().absolute()))
+    for key, value in given.items():
+        OmegaConf.update(config, key, value)
     return config
+
+
+def _withheld(value: Any, key: str = "") -> Iterator[str]:
+    """Yield the keys of the secrets that were left out of settings."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield from _withheld(each, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for at, each in enumerate(value):
+            yield from _withheld(each, f"{key}.{at}")
+    elif value == WITHHELD:
+        yield key
 
 
 def _moved(value: Any, was: str, now: str) -> Any:
