@@ -19,7 +19,7 @@ from langgraph.graph.state import CompiledStateGraph
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from markgraph.audit.configs import composed
+from markgraph.audit.configs import composed, redacted
 from markgraph.collection import check_collection
 from markgraph.config_errors import check_settings, explain, locate, nearest
 from markgraph.environment import CONFIG_MODULE, check_environment, search_path
@@ -147,7 +147,7 @@ def service(name: str) -> Any:
 
 
 def settings(keys: Sequence[str]) -> dict[str, Any]:
-    """Return groups of the config of the graph under construction, as plain data.
+    """Return groups of the config of the graph under construction, as plain data without secrets.
 
     What one refers to in another group stays a reference, so that they can take the place of a config's
     groups later: a run goes on with the settings that it began with, and with the services of then.
@@ -163,7 +163,8 @@ def _by_itself(config: DictConfig, key: str, groups: Set[str]) -> Any:
     OmegaConf.set_struct(config, False)
     for name in groups - {key}:
         config[name] = f"\\${{{name}}}"
-    return OmegaConf.to_container(config[key], resolve=True)
+    plain = OmegaConf.to_container(config[key], resolve=True)
+    return redacted(plain, OmegaConf.to_container(config[key]))
 
 
 def make_service(config: DictConfig, name: str) -> Any:

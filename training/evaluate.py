@@ -77,10 +77,10 @@ class Evaluate:
     def _rows(self, run: Path) -> Sequence[Row]:
         """Return the rows to score on: none that was learned from, or is of a document that was."""
         if self.rows is None:
-            return read_rows(stage_folder(run, self.stages[-1].name) / "rows" / "held.jsonl")
+            return self.runs.rows(stage_folder(run, self.stages[-1].name) / "rows" / "held.jsonl")
         learned: set[str] = set()
         for stage in self.stages:
-            for row in read_rows(stage_folder(run, stage.name) / "rows" / "train.jsonl"):
+            for row in self.runs.rows(stage_folder(run, stage.name) / "rows" / "train.jsonl"):
                 learned.update((row["id"], *row["documents"]))
         judged = read_rows(Path(self.rows).expanduser())
         return [row for row in judged if learned.isdisjoint((row["id"], *row["documents"]))]

@@ -13,13 +13,13 @@ from markgraph.errors import DeniedError
 from markgraph.models.cards import Lineage, lineage, may_use
 from markgraph.models.registry import ALIASES, SCHEME, Registry, located, pinned
 from markgraph.security.caller import Caller
-from markgraph.training.runs import Runs, read_rows
+from markgraph.training.runs import Runs
 
 GROUPS = ("model", "method", "data", "pipeline")
 """The groups of a training's config that may name models."""
 
 
-def learned_before(settings: Mapping[str, Any], runs: Runs, tenant: str) -> dict[str, Lineage]:
+def learned_before(settings: Mapping[str, Any], runs: Runs) -> dict[str, Lineage]:
     """Return what each model has learned that `settings` name: a registered one, or one in a run's folder.
 
     Raises:
@@ -31,8 +31,8 @@ def learned_before(settings: Mapping[str, Any], runs: Runs, tenant: str) -> dict
         if text.startswith(SCHEME):
             found[text] = _of_registered(pinned(text))
         elif run := _run_of(text, runs):
-            rows = [row for place in sorted(run.rglob("rows/train.jsonl")) for row in read_rows(place)]
-            found[text] = lineage(rows, tenant)
+            rows = [row for place in sorted(run.rglob("rows/train.jsonl")) for row in runs.rows(place)]
+            found[text] = lineage(rows, runs.tenant(run))
     return found
 
 
@@ -42,7 +42,7 @@ def require_usable(settings: Mapping[str, Any], runs: Runs, caller: Caller) -> N
     Raises:
         DeniedError: naming it.
     """
-    for name, learned in learned_before(settings, runs, caller.tenant).items():
+    for name, learned in learned_before(settings, runs).items():
         if not may_use(caller, learned.audience):
             raise DeniedError(
                 f"{caller.subject!r} may not train with {name}: it learned from documents that not everybody "
@@ -90,7 +90,7 @@ def _run_of(text: str, runs: Runs) -> Path | None:
     every = os.path.realpath(runs.folder)
     if not os.path.isdir(place) or not place.startswith(every + os.sep):
         return None
-    return Path(every, Path(place).relative_to(every).parts[0])
+    return runs.folder / Path(place).relative_to(every).parts[0]
 
 
 def texts_in(value: Any) -> Iterator[str]:

@@ -22,7 +22,7 @@ from markgraph.training.extra import quiet
 from markgraph.training.pipeline import Stages, base_of, method_of, stage_folder
 from markgraph.training.port import Job, Training
 from markgraph.training.probe import Steps
-from markgraph.training.runs import read_rows
+from markgraph.training.runs import Runs
 from markgraph.training.state import TrainReport, TrainRequest, TrainState, nothing_yet
 
 
@@ -72,6 +72,7 @@ class Join:
 
     stages: Stages
     base: Base
+    runs: Runs
     seed: int
 
     def needs(self, state: TrainState) -> list[Need]:  # noqa: ARG002
@@ -90,12 +91,12 @@ class Join:
         stage = next(each for each in self.stages if each.name == told.stage)
         run, models = Path(told.run), Path(told.models)
         rows = stage_folder(run, stage.name) / "rows"
-        held = () if told.steps else read_rows(rows / "held.jsonl")
+        held = () if told.steps else self.runs.rows(rows / "held.jsonl")
         callbacks = [Steps(told.steps)] if told.steps else []
         base = base_of(stage, self.stages, self.base, models)
         folder = stage_folder(models, stage.name)
         set_seed(self.seed)
-        job = Job(base, read_rows(rows / "train.jsonl"), held, folder, self.seed, callbacks=callbacks)
+        job = Job(base, self.runs.rows(rows / "train.jsonl"), held, folder, self.seed, callbacks=callbacks)
         training = shareable(method_of(stage, models).training(job))
         training.train(resume_from_checkpoint=told.resume)
 
@@ -104,6 +105,7 @@ def build(
     *,
     stages: Stages,
     settings: dict[str, Any],
+    runs: Runs,
     seed: int = 0,
     authorize: Callable[..., Authorize] = Authorize,
     policy: Policy,
@@ -113,7 +115,7 @@ def build(
     graph = StateGraph(TrainState, Caller, input_schema=TrainRequest, output_schema=TrainReport)
     wiring = Wiring(graph, "train", Guard(policy, audit))
     wiring.add("authorize", authorize(graph="train", policy=policy, begin=nothing_yet))
-    wiring.add("join", Join(stages, Base.of(settings["model"]), seed))
+    wiring.add("join", Join(stages, Base.of(settings["model"]), runs, seed))
     graph.add_edge(START, "authorize")
     graph.add_edge("authorize", "join")
     graph.add_edge("join", END)

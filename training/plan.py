@@ -23,7 +23,7 @@ from markgraph.training.port import Job
 from markgraph.training.probe import Steps, measuring_memory
 from markgraph.training.render import prompt_ids
 from markgraph.training.rows import Row
-from markgraph.training.runs import Runs, read_rows, write_json
+from markgraph.training.runs import Runs, write_json
 
 TEXTS = ("completion", "chosen", "rejected", "text", "query", "positive", "premise", "hypothesis")
 """Columns of text, beside the prompt's messages."""
@@ -66,8 +66,8 @@ class Plan:
         return {"plan": plan}
 
     def _of_stage(self, stage: Stage, run: Path, scratch: Path) -> channels.StagePlan:
-        rows = read_rows(stage_folder(run, stage.name) / "rows" / "train.jsonl")
-        held = read_rows(stage_folder(run, stage.name) / "rows" / "held.jsonl")
+        rows = self.runs.rows(stage_folder(run, stage.name) / "rows" / "train.jsonl")
+        held = self.runs.rows(stage_folder(run, stage.name) / "rows" / "held.jsonl")
         # The models of earlier stages are those that their own first steps have made.
         base, method = base_of(stage, self.stages, self.base, scratch), method_of(stage, scratch)
         folder, probe = stage_folder(scratch, stage.name), Steps(self.steps)

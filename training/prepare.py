@@ -62,7 +62,9 @@ class Prepare:
         folder = stage_folder(self.runs.of(state["run"]), self.stage.name)
         kind = self.stage.method.kind
         length, most = self._length
-        selector = Selector(caller_of(runtime), self.policy, self._selection, self.seed, length, most)
+        caller = caller_of(runtime)
+        sealing = self.runs.sealing(caller.tenant)
+        selector = Selector(caller, self.policy, self._selection, self.seed, length, most, sealing)
         report = selector.select(self.stage.data, kind, folder)
         keys = ("rows", "held", "sha256", "left_out")
         prepared: Prepared = {key: report[key] for key in keys}  # type: ignore[assignment]

@@ -20,7 +20,7 @@ from markgraph.training.inherited import learned_before, texts_in, with_inherite
 from markgraph.training.parity import check_parity
 from markgraph.training.pipeline import Stages, candidate_of, origin_of, stage_folder
 from markgraph.training.rows import Row
-from markgraph.training.runs import Runs, read_json, read_rows, write_json
+from markgraph.training.runs import Runs, read_json, write_json
 from markgraph.training.scoring import is_adapter
 from markgraph.training.state import TrainState
 
@@ -50,8 +50,8 @@ class Register:
             ParityError: the model would be served otherwise than it was trained.
         """
         run, caller = self.runs.of(state["run"]), caller_of(runtime)
-        rows = [row for stage in self.stages for row in _rows(run, stage.name, "train")]
-        before = learned_before(self.settings, self.runs, caller.tenant)
+        rows = [row for stage in self.stages for row in self._rows(run, stage.name, "train")]
+        before = learned_before(self.settings, self.runs)
         learned = with_inherited(lineage(rows, caller.tenant), before)
         _, model = candidate_of(self.stages, self.base, run)
         parity = self._parity(run, model)
@@ -78,7 +78,7 @@ class Register:
 
     def _parity(self, run: Path, model: Path) -> dict[str, Any] | None:
         """Return how near what is served is to what was trained; None of a model that nobody chats with."""
-        held = _rows(run, self.stages[-1].name, "held")
+        held = self._rows(run, self.stages[-1].name, "held")
         if not speaks(model) or not any("messages" in row for row in held):
             return None
         mode = settings_of(self.settings["model"]).get("mode", "fast")
@@ -86,6 +86,9 @@ class Register:
             found = check_parity(self.base, model, held, mode=mode).as_json()
         write_json(run / "parity.json", found)
         return found
+
+    def _rows(self, run: Path, stage: str, part: str) -> list[Row]:
+        return list(self.runs.rows(stage_folder(run, stage) / "rows" / f"{part}.jsonl"))
 
     def _origin(self) -> Origin | None:
         """Return what the candidate goes back to; None if it was trained from nothing."""
@@ -102,7 +105,3 @@ def speaks(model: Path) -> bool:
         return bool(read_json(model / "adapter_config.json")["task_type"] == "CAUSAL_LM")
     kinds = read_json(model / "config.json").get("architectures") or []
     return any(kind.endswith("ForCausalLM") for kind in kinds)
-
-
-def _rows(run: Path, stage: str, part: str) -> list[Row]:
-    return list(read_rows(stage_folder(run, stage) / "rows" / f"{part}.jsonl"))

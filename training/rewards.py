@@ -58,13 +58,16 @@ def cited(completion: str, row: Row) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def form(completion: str, row: Row) -> float:  # noqa: ARG001 -- it is a reward like the others
-    """Return which part of its sentences has a mark; one too many halves that. A refusal has no marks."""
+def form(completion: str, row: Row) -> float:
+    """Return which part of its sentences has a mark, or has none where there are no passages to cite.
+
+    A sentence too many halves that. A refusal has no marks.
+    """
     if is_refusal(completion):
         return 1.0
-    made = statements(completion)
-    marked = sum(bool(each.marks) for each in made) / max(1, len(made))
-    return marked if len(made) <= MOST_SENTENCES else marked / 2
+    made, citing = statements(completion), bool(passages_of(row["messages"]))
+    right = sum(bool(each.marks) is citing for each in made) / max(1, len(made))
+    return right if len(made) <= MOST_SENTENCES else right / 2
 
 
 PLAIN: Mapping[str, Callable[[str, Row], float]] = {

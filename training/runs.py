@@ -3,13 +3,17 @@
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from markgraph.errors import StorageError, UsageError
+from markgraph.errors import SealError, StorageError, UsageError
+from markgraph.security.caller import tenant_of
+from markgraph.security.sealing.keyring import Keyring
 from markgraph.training.rows import Row
+from markgraph.training.sealed_rows import SealedRows
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -19,6 +23,8 @@ class Runs:
     """All runs of this machine."""
 
     folder: Path
+    seal: Keyring | None = field(default=None, compare=False, repr=False)
+    """Seals the rows; None leaves them in clear."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder).expanduser().absolute())
@@ -35,6 +41,30 @@ class Runs:
                 "and '-', a letter or a digit first."
             )
         return self.folder / run
+
+    def rows(self, file: Path) -> Sequence[Row]:
+        """Return the rows of a file in a run's folder.
+
+        Raises:
+            StorageError: they are not there any more, damaged, or can't be opened.
+        """
+        run = self.folder / file.relative_to(self.folder).parts[0]
+        # Those in clear are anybody's who has the file.
+        tenant = "" if self.seal is None else self.tenant(run)
+        with _reading(file):
+            return [json.loads(line) for line in self.sealing(tenant).lines(file)]
+
+    def sealing(self, tenant: str) -> SealedRows:
+        """Return what keeps the rows of a tenant's runs."""
+        return SealedRows(self.folder, tenant, self.seal)
+
+    def tenant(self, run: Path) -> str:
+        """Return the tenant of whoever began the run in a folder.
+
+        Raises:
+            StorageError: that can't be read.
+        """
+        return tenant_of(str(read_json(run / "run.json")["owner"]))
 
 
 def write_json(place: Path, value: Any) -> None:
@@ -77,14 +107,21 @@ def read_json(place: Path) -> Any:
 
 
 def read_rows(place: Path) -> Sequence[Row]:
-    """Return the rows of a file, one JSON object a line.
+    """Return the rows of a file of anybody's, one JSON object a line.
 
     Raises:
         StorageError: it is not there any more, or damaged.
     """
+    with _reading(place), place.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+@contextmanager
+def _reading(place: Path) -> Iterator[None]:
     try:
-        with place.open(encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines]
+        yield
+    except SealError:
+        raise
     except (OSError, ValueError) as error:
         raise StorageError(f"Could not read the rows in {place}: {error}. Begin another run.") from error
 

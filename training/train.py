@@ -22,7 +22,7 @@ from markgraph.training.join import Together, together
 from markgraph.training.pipeline import Stage, Stages, base_of, method_of, stage_folder
 from markgraph.training.plots import draw_log
 from markgraph.training.port import Job, Training
-from markgraph.training.runs import Runs, read_rows
+from markgraph.training.runs import Runs
 from markgraph.training.state import TrainState
 from markgraph.training.tracking import Tracker, about
 
@@ -70,8 +70,8 @@ class Train:
         return {"trained": {self.stage.name: done}}
 
     def _training(self, run: Path, folder: Path, follow: Follow) -> Training:
-        rows = read_rows(folder / "rows" / "train.jsonl")
-        held = read_rows(folder / "rows" / "held.jsonl")
+        rows = self.runs.rows(folder / "rows" / "train.jsonl")
+        held = self.runs.rows(folder / "rows" / "held.jsonl")
         base = base_of(self.stage, self.stages, self.base, run)
         # Adapters begin at random: whatever ran before in this process must make no difference.
         set_seed(self.seed)

@@ -76,6 +76,28 @@ def _without_secrets(part: Any, secret: bool = False) -> Any:
     return WITHHELD if not harmless and _is_secret(str(part), secret) else part
 
 
+def redacted(plain: Any, written: Any, secret: bool = False) -> Any:
+    """Return resolved settings with each secret as it was written, where that only refers to it.
+
+    Args:
+        plain: a config's settings, resolved.
+        written: the same, with interpolations.
+        secret: whether the key above says that they are.
+    """
+    if isinstance(plain, dict):
+        below = written if isinstance(written, dict) else {}
+        return {
+            key: redacted(value, below.get(key), secret or bool(_SECRET.search(str(key))))
+            for key, value in plain.items()
+        }
+    if isinstance(plain, list):
+        each = written if isinstance(written, list) else [None] * len(plain)
+        return [redacted(*pair, secret) for pair in zip(plain, each, strict=True)]
+    if plain is None or isinstance(plain, bool) or not _is_secret(str(plain), secret):
+        return plain
+    return WITHHELD if written is None else _without_secrets(written, secret)
+
+
 def _is_secret(value: str, secret: bool) -> bool:
     rest = _ELSEWHERE.sub(_MARK, value)
     return rest not in ("", _MARK) if secret else bool(_CREDENTIALS.search(rest))

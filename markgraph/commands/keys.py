@@ -15,9 +15,11 @@ from markgraph.checkpoints.reseal import reseal as reseal_threads
 from markgraph.citations.index import relink
 from markgraph.commands.checks import OUTPUTS, check_choice
 from markgraph.commands.guarded import check_tenant, journal_of
+from markgraph.commands.training_runs import all_of, delete, folder_of
 from markgraph.errors import ConfigError, DeniedError, UsageError
 from markgraph.ingestion.lock import alone
 from markgraph.models.registry import Registry
+from markgraph.models.shred import shred as shred_models
 from markgraph.retrieval.hybrid import HybridIndex
 from markgraph.security.doors import Door, LocalDoor
 from markgraph.security.policy import Need, Resource
@@ -157,7 +159,11 @@ def retire(_config: DictConfig, keyring: Keyring) -> dict[str, Any]:
 
 
 def shred(config: DictConfig, keyring: Keyring) -> dict[str, Any]:
-    """Delete the keys of a tenant, if that is meant."""
+    """Delete the keys of a tenant, if that is meant, with its training runs and the weights of its models.
+
+    Raises:
+        UsageError: it is not meant, or a run is in progress; nothing is deleted then.
+    """
     if config.tenant is None:
         raise UsageError("Whose keys? Give tenant=NAME; `markgraph keys list` names those that have any.")
     tenant = str(config.tenant)
@@ -166,9 +172,13 @@ def shred(config: DictConfig, keyring: Keyring) -> dict[str, Any]:
             f"Shredding can't be undone: everything of tenant {tenant!r} is lost for good, copies included. "
             "Add yes=true if that is meant."
         )
-    keyring.shred(tenant)
-    Registry(Path(config.data_dir) / "models").note_shredded(tenant)
-    return {"shredded": keyring.names().shredded}
+    with all_of(tenant, folder_of(config)) as runs:
+        if tenant not in keyring.names().shredded:  # killed before the rest was done
+            keyring.shred(tenant)
+        models, deleted = shred_models(Registry(Path(config.data_dir) / "models"), tenant), delete(runs)
+    if models or deleted:
+        _hint("Figures, settings and reports of the runs are left where a tracker keeps them.")
+    return {"shredded": keyring.names().shredded, "models": models, "runs": deleted}
 
 
 ACTIONS: Mapping[str, Callable[[DictConfig, Keyring], dict[str, Any]]] = {

@@ -43,7 +43,7 @@ def run(config: DictConfig) -> int:
 
 
 def list_models(config: DictConfig) -> int:
-    """Print the options of `conf/model`, and what was registered."""
+    """Print the options of `conf/model`, and what the caller's tenant has registered."""
     found = [*catalog(), *registered.listed(config)]
     if config.output == "json":
         print_json([asdict(each) for each in found])
@@ -58,7 +58,7 @@ def list_models(config: DictConfig) -> int:
 
 def show_model(config: DictConfig) -> int:
     """Print one model, and what is known of it on this machine; nothing is fetched for that."""
-    settings = weights_of(_model(config))
+    settings = _weights(config)
     place = fetched(settings["source"])
     about = {
         "model": config.model.get("model"),
@@ -90,7 +90,7 @@ def quantize_model(config: DictConfig) -> int:
     """Compare a mode with the unquantised model; 0 if it is within the bounds."""
     from markgraph.models.quantize import quantize
 
-    settings = weights_of(_model(config))
+    settings = _weights(config)
     mode = config.mode or settings.get("mode") or MODES[0]
     if mode not in MODES:
         raise ConfigError(f"Config 'mode' has value {mode!r}. Allowed: {', '.join(MODES)}.")
@@ -111,7 +111,7 @@ def export(config: DictConfig) -> int:
         raise ConfigError("Config 'folder' has no value. Allowed: the folder to write into, folder=DIR.")
     from markgraph.models.export import export_model
 
-    settings = weights_of(_model(config))
+    settings = _weights(config)
     report = export_model(
         settings["source"], settings.get("sha256"), config.to, Path(config.folder), config.name
     )
@@ -146,8 +146,10 @@ ACTIONS: Mapping[str, Callable[[DictConfig], int]] = {
 }
 
 
-def _model(config: DictConfig) -> Mapping[str, Any]:
-    return cast(Mapping[str, Any], OmegaConf.to_container(config.model, resolve=True))
+def _weights(config: DictConfig) -> Mapping[str, Any]:
+    """Return the settings of the model that is asked about, if the caller may use it."""
+    model = cast(Mapping[str, Any], OmegaConf.to_container(config.model, resolve=True))
+    return registered.usable(config, weights_of(model))
 
 
 def _worst(found: Mapping[int, Quality]) -> str:

@@ -6,18 +6,19 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from markgraph.build import make
+from markgraph.build import make, make_service
 from markgraph.commands.checks import check_number
-from markgraph.commands.guarded import check_tenant, journal_of
+from markgraph.commands.guarded import journal_of
 from markgraph.commands.printing import print_facts, print_json
 from markgraph.commands.terminal import printable
 from markgraph.errors import UsageError
 from markgraph.models.cards import Change, Registered, may_use
 from markgraph.models.catalog import Listed
-from markgraph.models.registry import SCHEME, Registry
+from markgraph.models.registry import SCHEME, Registry, located, pinned
+from markgraph.security.caller import Caller
 from markgraph.security.doors import Door
 from markgraph.security.permissions import Permissions
-from markgraph.security.policy import Need, Resource
+from markgraph.security.policy import Need, Policy, Resource
 
 NEEDS = {"show": "models:use", "promote": "models:register", "retire": "models:register"}
 SHOWN = 20
@@ -38,8 +39,8 @@ def run(config: DictConfig, action: str, name: str) -> int:
     journal = journal_of(config, "models", door.caller)
     journal.require(Need(NEEDS[action], Resource("model", name)))
     registry = registry_of(config)
-    for tenant in {each.card.tenant for each in registry.versions(name)}:
-        check_tenant(door, tenant)
+    if not _own(registry, name, door.caller):  # another tenant's is none, too
+        raise UsageError(f"There is no model {name}. See `markgraph models list`.")
     if action == "show":
         found = _chosen(config, registry, name)
         usable = may_use(door.caller, registry.audience(name, found.version))
@@ -61,11 +62,15 @@ def registry_of(config: DictConfig) -> Registry:
 
 
 def listed(config: DictConfig) -> list[Listed]:
-    """Return every version that was registered, as a line of the list."""
+    """Return every version that the caller's tenant has registered, as a line of the list."""
+    door: Door = make(config, "auth")
+    policy: Policy = make_service(config, "policy")
     registry, found = registry_of(config), []
     for name in registry.names():
+        if not policy.check(door.caller, NEEDS["show"], Resource("model", name)).allowed:
+            continue
         aliases = {version: alias for alias, version in registry.aliases(name).items()}
-        for each in registry.versions(name):
+        for each in _own(registry, name, door.caller):
             reference = f"{SCHEME}{name}@{each.version}"
             place = registry.folder / name / str(each.version) / "weights"
             about = ", ".join(
@@ -74,6 +79,30 @@ def listed(config: DictConfig) -> list[Listed]:
             here = place if place.is_dir() else None
             found.append(Listed(f"{name}@{each.version}", about, (), reference, here))
     return found
+
+
+def usable(config: DictConfig, weights: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return settings of weights with what was registered pinned, if the caller may use it.
+
+    Raises:
+        DeniedError: they may not.
+        WeightsError: it is not there.
+    """
+    from markgraph.models.learned import require_usable
+
+    sources = {key: pinned(weights[key]) for key in ("source", "adapter") if weights.get(key)}
+    names = [each for each in sources.values() if each.startswith(SCHEME)]
+    if names:
+        door: Door = make(config, "auth")
+        journal = journal_of(config, "models", door.caller)
+        for each in names:
+            journal.require(Need("models:use", Resource("model", located(each)[1])))
+        require_usable(door.caller, names)
+    return {**weights, **sources}
+
+
+def _own(registry: Registry, name: str, caller: Caller) -> list[Registered]:
+    return [each for each in registry.versions(name) if each.card.tenant == caller.tenant]
 
 
 def _chosen(config: DictConfig, registry: Registry, name: str) -> Registered:

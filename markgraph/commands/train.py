@@ -4,22 +4,22 @@ import re
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 from omegaconf import DictConfig, OmegaConf
 
+from markgraph.audit.configs import WITHHELD
 from markgraph.build import Graph, build_graph, make
 from markgraph.commands.checks import OUTPUTS, check_choice
 from markgraph.commands.train_progress import Progress
 from markgraph.commands.train_report import print_plan, print_report
+from markgraph.commands.training_runs import alone, folder_of
 from markgraph.errors import UsageError
 from markgraph.ingestion.interrupt import heeding_ctrl_c
 from markgraph.launching.outcome import Outcome
@@ -29,7 +29,7 @@ from markgraph.security.caller import Caller, thread_key
 from markgraph.verification.verify import require_safe
 
 NO_BETTER = 3
-JOINS = ("stages", "settings", "seed", "authorize", "policy", "audit")
+JOINS = ("stages", "settings", "runs", "seed", "authorize", "policy", "audit")
 """What of the graph's settings a process beside the first needs."""
 STARTING = ("seed", "name", "run")
 """Settings, beside the groups that it keeps, that a run has from its beginning."""
@@ -55,7 +55,7 @@ def run(config: DictConfig) -> Outcome:
     thread: RunnableConfig = {"configurable": {"thread_id": thread_key(caller, f"train:{name}")}}
     with (
         storage_errors(Path(config.data_dir)),
-        _alone(_folder(config) / f"{name}.lock"),
+        alone(folder_of(config) / name),
         heeding_ctrl_c(),
         leading(),
     ):
@@ -72,7 +72,7 @@ def _carried_out(
     """Run the graph to its end, or to its plan."""
     snapshot = graph.get_state(thread)
     if config.resume is not None and not snapshot.values:
-        raise UsageError(f"There is no run {name!r} of yours. {_known(_folder(config))}")
+        raise UsageError(f"There is no run {name!r} of yours. {_known(folder_of(config))}")
     state, asked = dict(snapshot.values), [each.value for each in snapshot.interrupts]
     done = bool(snapshot.values) and not snapshot.tasks  # `next` leaves out tasks whose writes are stored
     if not done and not asked:
@@ -137,25 +137,48 @@ def _as_it_began(config: DictConfig) -> DictConfig:
 
     Who is asking, what they may do, and where that is taken down is as it is now.
     """
-    place = _folder(config) / str(config.resume) / "config.yaml"
+    place = folder_of(config) / str(config.resume) / "config.yaml"
     if not place.is_file():
         raise UsageError(
             f"There is no run {config.resume!r} in {place.parents[1]}. {_known(place.parents[1])}"
         )
     kept = yaml.safe_load(place.read_text("utf-8"))
+    withheld, given = set(_withheld(kept)), dict[str, Any]()
     for override in HydraConfig.get().overrides.task:
         key = override.partition("=")[0].lstrip("+~")
-        if key.partition(".")[0].partition("@")[0] in (*kept, *STARTING):
+        if key in withheld:
+            given[key] = OmegaConf.select(config, key)
+        elif key.partition(".")[0].partition("@")[0] in (*kept, *STARTING):
             raise UsageError(
                 f"{override!r} can't be changed any more: run {config.resume!r} goes on with the settings "
                 "that it began with. Leave it out, or begin another run."
             )
+    if missing := sorted(withheld - given.keys()):
+        raise UsageError(
+            f"Secrets are not kept with a run, and run {config.resume!r} began with one in "
+            f"{', '.join(missing)}. Give it again: {missing[0]}=VALUE, or +{missing[0]}=VALUE if it is not "
+            "in the usual config. One that begins with '${oc.env:NAME}' there has it from the environment."
+        )
     config = config.copy()
     OmegaConf.set_struct(config, False)
     was = str(Path(kept["graph"]["runs"]["folder"]).parent)
     for key, value in kept.items():
         config[key] = _moved(value, was, str(Path(config.data_dir).expanduser().absolute()))
+    for key, value in given.items():
+        OmegaConf.update(config, key, value)
     return config
+
+
+def _withheld(value: Any, key: str = "") -> Iterator[str]:
+    """Yield the keys of the secrets that were left out of settings."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield from _withheld(each, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for at, each in enumerate(value):
+            yield from _withheld(each, f"{key}.{at}")
+    elif value == WITHHELD:
+        yield key
 
 
 def _moved(value: Any, was: str, now: str) -> Any:
@@ -169,10 +192,6 @@ def _moved(value: Any, was: str, now: str) -> Any:
     return re.sub(below, lambda found: found[1] + now, value) if isinstance(value, str) else value
 
 
-def _folder(config: DictConfig) -> Path:
-    return Path(config.data_dir).expanduser() / "training"
-
-
 def _known(folder: Path) -> str:
     names = sorted(place.parent.name for place in folder.glob("*/config.yaml"))
     return f"Allowed: {', '.join(names[-10:])}." if names else "None was begun."
@@ -182,19 +201,3 @@ def _new_name() -> str:
     choices = HydraConfig.get().runtime.choices
     what = choices["method"] if choices["pipeline"] == "none" else choices["pipeline"]
     return f"{datetime.now():%Y%m%d-%H%M%S}-{what}-{secrets.token_hex(2)}"
-
-
-@contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Hold a run: only one process may go on with it. A kill opens the lock."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UsageError(f"Another process is at work on run {place.stem!r}. Wait for it.") from error
-    try:
-        yield
-    finally:
-        lock.release()
-        place.unlink(missing_ok=True)

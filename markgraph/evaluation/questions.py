@@ -12,16 +12,18 @@ withheld: no model sees them, so that questions about them can't be answered eit
 
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from markgraph.errors import ConfigError, UsageError
+from markgraph.errors import ConfigError, SealError, UsageError
 from markgraph.evaluation.answers import contains
 from markgraph.evaluation.beir import Dataset, Text, answers_of, load_dataset, read_rows
 from markgraph.evaluation.distractors import Distractors
+from markgraph.retrieval.bodies import from_text
 
 LAYOUT = 'Expected a folder as BEIR has it, or a file of lines {"question": "...", "answers": ["..."]}.'
 
@@ -164,4 +166,11 @@ def _learned(file: str | None) -> set[str]:
     """Return the documents of a training's rows."""
     if file is None:
         return set()
-    return {str(id_) for _, row in read_rows(Path(file).expanduser()) for id_ in row.get("documents", [])}
+    place = Path(file).expanduser()
+    with suppress(OSError), place.open(encoding="utf-8") as lines:
+        if from_text(next(lines, "").rstrip("\n")):
+            raise SealError(
+                f"The rows in {place} are sealed. Name a file in clear, with the documents to leave out in "
+                'lines such as {"documents": ["ID"]}; `markgraph models show NAME output=json` lists them.'
+            )
+    return {str(id_) for _, row in read_rows(place) for id_ in row.get("documents", [])}

@@ -46,11 +46,18 @@ def for_caller(engine: Engine, adapter: str | None = None) -> tuple[Engine, str 
     for one, name in ((engine, adapter), (engine, None), (bare, adapter), (bare, None)):
         if isinstance(one, Learned) and _all_usable(caller, one.references(name)):
             return one, name
-    withheld = [each for each in engine.references(adapter) if not _usable(caller, each)]
-    raise DeniedError(
-        f"{caller.subject or 'Nobody'!r} may not use {', '.join(withheld)}: it learned from documents that "
-        "not everybody may read. Allowed: callers who may read all of them. Use another model."
-    )
+    raise _denied(caller, engine.references(adapter))
+
+
+def require_usable(caller: Caller, references: Iterable[str]) -> None:
+    """Refuse pinned references to what a caller may not use.
+
+    Raises:
+        DeniedError: naming them.
+    """
+    wanted = tuple(references)
+    if not _all_usable(caller, wanted):
+        raise _denied(caller, wanted)
 
 
 def resolve_for_all(reference: str, sha256: str | None = None) -> Path:
@@ -99,6 +106,14 @@ def _usable(caller: Caller, reference: str) -> bool:
     except (StorageError, UsageError) as error:
         log.warning("Nobody may use %s: %s", reference, error)
         return False
+
+
+def _denied(caller: Caller, references: Iterable[str]) -> DeniedError:
+    withheld = [each for each in references if not _usable(caller, each)]
+    return DeniedError(
+        f"{caller.subject or 'Nobody'!r} may not use {', '.join(withheld)}: it learned from documents that "
+        "not everybody may read. Allowed: callers who may read all of them. Use another model."
+    )
 
 
 def _running_caller() -> Caller:

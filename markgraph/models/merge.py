@@ -22,6 +22,7 @@ from markgraph.models.weights import filled_once, safetensors_folder
 KEPT = 4
 """Merged models that the cache holds: each is as large as its base."""
 ADAPTER = "adapter_config.json"
+_NOTE = ".of"
 
 
 def weights_with(source: str, sha256: str | None = None, adapter: str | None = None) -> Path:
@@ -51,11 +52,35 @@ def merged(base: Path, adapter: Path) -> Path:
     """
     shelf = cache_folder() / "merged"
     target = shelf / f"{base.name}-{_key(base, adapter)}"
+    with contextlib.suppress(OSError):  # a cache that can only be read
+        shelf.mkdir(parents=True, exist_ok=True)
+        _note(target).write_text(f"{os.path.realpath(base)}\n{os.path.realpath(adapter)}\n", "utf-8")
     done = filled_once(target, lambda draft: _merge(base, adapter, draft), f"merge {adapter} into {base}")
     with contextlib.suppress(OSError):  # a cache that can only be read
         os.utime(done)
         _make_room(shelf, done)
     return done
+
+
+def forget(folder: Path) -> None:
+    """Delete what models and adapters in or below `folder` were merged into; raises OSError if it can't."""
+    gone = Path(os.path.realpath(folder))
+    for note in (cache_folder() / "merged").glob(f"*{_NOTE}"):
+        if any(Path(each).is_relative_to(gone) for each in note.read_text("utf-8").splitlines()):
+            _delete(note.with_name(note.name.removesuffix(_NOTE)))
+
+
+def _note(target: Path) -> Path:
+    """Return the file that says which folders a merged model was made of."""
+    return target.with_name(f"{target.name}{_NOTE}")
+
+
+def _delete(merged: Path) -> None:
+    for each in (merged, Path(f"{merged}.converting")):  # the latter is what a kill left
+        if each.is_dir():
+            shutil.rmtree(each)
+    for each in (Path(f"{merged}.lock"), _note(merged)):
+        each.unlink(missing_ok=True)
 
 
 def _merge(base: Path, adapter: Path, draft: Path) -> None:
@@ -110,5 +135,5 @@ def _make_room(shelf: Path, used: Path) -> None:
     there = [each for each in shelf.iterdir() if each.is_dir() and each.suffix != ".converting"]
     for old in sorted(there, key=lambda each: each.stat().st_mtime_ns, reverse=True)[KEPT:]:
         if old != used:
-            shutil.rmtree(old, ignore_errors=True)
-            Path(f"{old}.lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                _delete(old)

@@ -114,11 +114,8 @@ class Registry:
         card = self._of(name, version) / "card.json"
         if not card.is_file():
             known = [*aliases, *(str(each.version) for each in self.versions(name))]
-            told = (
-                f"Allowed: {', '.join(known)}."
-                if known
-                else f"Registered are: {', '.join(self.names()) or 'none'}."
-            )
+            # Not the names that there are: they may be another tenant's.
+            told = f"Allowed: {', '.join(known)}." if known else "See `markgraph models list`."
             raise UsageError(f"There is no model {name}@{which} in {self.folder}. {told}")
         return read_card(card)
 
@@ -164,19 +161,21 @@ class Registry:
             self._write_aliases(name, left | {"champion": found.version})
         return found
 
-    def retire(self, name: str, version: int) -> Registered:
+    def retire(self, name: str, version: int, *, in_service: bool = False) -> Registered:
         """Delete a version's weights; its card stays.
 
         Raises:
-            UsageError: there is no such version, or it is in service.
+            UsageError: there is no such version, or it is in service, and `in_service` doesn't allow that.
+            StorageError: they can't be deleted.
         """
         with self._alone():
             found = self.get(name, version)
-            aliases = self.aliases(name)
-            if aliases.get("champion") == version:
+            aliases, place = self.aliases(name), self._of(name, version) / "weights"
+            if aliases.get("champion") == version and not in_service:
                 raise UsageError(f"{name}@{version} is in service. Promote another version first.")
             self._write_aliases(name, {key: each for key, each in aliases.items() if each != version})
-            shutil.rmtree(self._of(name, version) / "weights", ignore_errors=True)
+            if place.is_dir():
+                shutil.rmtree(place)
         return found
 
     def changes(self, name: str, version: int) -> list[Change]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from langgraph.config import get_config
 from langgraph.runtime import BaseUser, ServerInfo
@@ -133,6 +133,11 @@ def readers_of(caller: Caller) -> tuple[str, ...]:
 def owner_of(caller: Caller) -> str:
     """Return what a thread remembers of whoever began it."""
     return ":".join(quote(part, safe="") for part in (caller.tenant, caller.subject))
+
+
+def tenant_of(owner: str) -> str:
+    """Return the tenant of whoever `owner_of` names so."""
+    return unquote(owner.partition(":")[0])
 
 
 def grants_of(caller: Caller, permissions: Iterable[str]) -> list[str]:

@@ -4,7 +4,7 @@ from importlib.resources import files
 
 import pytest
 
-from markgraph.audit.configs import WITHHELD, composed
+from markgraph.audit.configs import WITHHELD, composed, redacted
 from markgraph.build import compose
 from markgraph.environment import CONFIG_MODULE
 
@@ -68,3 +68,24 @@ def test_limits_are_no_part_of_it() -> None:
     kept, without = composed(compose("serve", words)), composed(compose("serve", ["limits=none"]))
     assert "S3CR3T" not in kept.text
     assert kept.hash == without.hash
+
+
+def test_resolved_settings_keep_a_reference_to_a_secret_and_no_secret() -> None:
+    plain = {
+        "key": "S3CR3T",
+        "url": "http://u:S3CR3T@h",
+        "of": [{"token": "S3CR3T"}, {"k": 8}],
+        "to": "/x",
+    }
+    written = {
+        "key": "${oc.env:KEY}",
+        "url": "http://u:S3CR3T@h",
+        "of": [{"token": "${oc.env:T,S3CR3T}"}, {}],
+    }
+    assert redacted(plain, written) == {
+        "key": "${oc.env:KEY}",
+        "url": WITHHELD,
+        "of": [{"token": WITHHELD}, {"k": 8}],
+        "to": "/x",
+    }
+    assert redacted(plain, "${elsewhere}")["of"] == [{"token": WITHHELD}, {"k": 8}]

@@ -75,7 +75,9 @@ def test_a_shredded_tenant_can_be_read_by_nobody(markgraph: Command, documents: 
         refused = markgraph("keys", "shred", *arguments)
         assert (refused.code, message in refused.err) == (2, True)
     assert ask(markgraph, SEALED).code == 0
-    assert markgraph("keys", "shred", "tenant=default", "yes=true").out == "shredded     default\n"
+    assert markgraph("keys", "shred", "tenant=default", "yes=true").out == (
+        "shredded     default\nmodels       none\nruns         none\n"
+    )
     again = markgraph("ingest", str(documents), NO_WEIGHTS, SEALED)
     for done in (ask(markgraph, SEALED), markgraph("search", "invoice", NO_WEIGHTS, SEALED), again):
         assert (done.code, "keys of tenant 'default' were shredded" in done.err) == (1, True)

@@ -9,6 +9,7 @@ import pytest
 from markgraph.errors import UsageError
 from markgraph.models.cards import Card, Origin, lineage
 from markgraph.models.registry import Registry
+from markgraph.security.permissions import Permissions
 from tests.commands.conftest import Ran
 from tests.engines.tiny import tiny_llama
 
@@ -47,12 +48,50 @@ def test_shows_the_card(markgraph: Command, registry: Registry, documents: Path)
     assert "public (tenant default, level 0)" in " ".join(markgraph("models", "show", "law").out.split())
 
 
-def test_a_caller_who_may_not_read_the_documents_is_not_told_their_names(
-    markgraph: Command, registry: Registry
-) -> None:
-    done = markgraph("models", "show", "law", "auth.caller.tenant=other", "output=json")
+@pytest.fixture
+def closed(registry: Registry, tmp_path: Path) -> None:
+    """Register what learned from documents that only lawyers may read."""
+    card = registry.get("law", 1).card
+    legal = {"audience": (Permissions("default", ("g:legal",)),), "run": "run-9"}
+    registry.add("closed", tmp_path / "model", card.model_copy(update=legal))
+
+
+@pytest.mark.usefixtures("closed")
+def test_a_caller_who_may_not_read_the_documents_is_not_told_their_names(markgraph: Command) -> None:
+    done = markgraph("models", "show", "closed", "output=json")
     assert done.json["documents"] == 1
     assert "terms.md" not in done.out
+    assert "terms.md" in markgraph("models", "show", "closed", "auth.caller.groups=[legal]").out
+
+
+@pytest.mark.usefixtures("closed")
+@pytest.mark.parametrize("action", ["export", "quantize", "show"])
+def test_what_a_caller_may_not_use_they_may_neither_export_nor_measure(
+    markgraph: Command, tmp_path: Path, action: str
+) -> None:
+    named = ("model=local", "model.engine.source=registered:closed@1", "model.engine.sha256=null")
+    to = ("to=openvino", f"folder={tmp_path / 'out'}")
+    done = markgraph("models", action, *named, *to)
+    assert (done.code, done.out) == (4, "")
+    assert "'local' may not use registered:closed@1: it learned from documents" in done.err
+    assert not (tmp_path / "out").exists()
+    refused = markgraph("models", action, *named, *to, "auth.caller.roles=[]", "auth.caller.groups=[legal]")
+    assert (refused.code, "needs permission 'models:use' for model:closed" in refused.err) == (4, True)
+
+
+@pytest.mark.usefixtures("closed")
+def test_who_may_use_a_registered_model_may_look_at_it(markgraph: Command) -> None:
+    named = ("model=local", "model.engine.source=registered:closed@1", "model.engine.sha256=null")
+    shown = markgraph("models", "show", *named, "auth.caller.groups=[legal]", "output=json")
+    assert shown.json["source"] == "registered:closed@1"
+
+
+@pytest.mark.usefixtures("registry")
+def test_lists_neither_other_tenants_models_nor_any_for_who_may_use_none(markgraph: Command) -> None:
+    for caller in ("auth.caller.tenant=other", "auth.caller.roles=[]"):
+        listed = markgraph("models", "list", caller)
+        assert (listed.code, "law" in listed.out) == (0, False)
+        assert "smollm2" in listed.out
 
 
 def test_a_name_is_one_tenants(registry: Registry, tmp_path: Path) -> None:
@@ -87,14 +126,15 @@ def test_needs_the_permission_to_register(
 @pytest.mark.parametrize(
     "words", [("promote", "law"), ("retire", "law", "version=2"), ("show", "law", "output=json")]
 )
-def test_another_tenants_models_are_left_to_it(
+def test_another_tenants_models_are_as_if_they_were_not_there(
     markgraph: Command, registry: Registry, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     key = markgraph("token", "key", "eve", "roles=[admin,reader]", "tenant=other").out.strip()
     monkeypatch.setenv("MARKGRAPH_TOKEN", key)
     done = markgraph("models", *words, "auth=dev")
-    assert (done.code, done.out) == (4, "")
-    assert "of tenant 'other', and this is about 'default'" in done.err
+    absent = markgraph(*("models", words[0], "none", *words[2:]), "auth=dev")
+    assert (done.code, done.out) == (absent.code, absent.out) == (2, "")
+    assert done.err == absent.err.replace("none", "law")
     assert registry.aliases("law") == {"champion": 1, "challenger": 2}
 
 
@@ -103,7 +143,7 @@ def test_another_tenants_models_are_left_to_it(
     [
         (("promote",), "Allowed: show NAME, promote NAME, retire NAME"),
         (("quantize", "law"), "Allowed: show NAME, promote NAME, retire NAME"),
-        (("show", "tax"), "There is no model tax@champion"),
+        (("show", "tax"), "There is no model tax. See `markgraph models list`."),
         (("retire", "law"), "Which version of law?"),
         (("retire", "law", "version=1"), "is in service"),
         (("retire", "law", "version=0"), "a whole number"),

@@ -145,3 +145,39 @@ def test_a_model_without_weights_can_not_be_trained(
 ) -> None:
     assert run(["train", "model=fake"]) == 2
     assert "This model has no weights of its own. Allowed: model=" in capsys.readouterr().err
+
+
+def tracked(home: Path) -> dict[str, str]:
+    """Return what MLflow was told of the config of the only run."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+    found = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    (params,) = (each.data.params for each in found)
+    return dict(params)
+
+
+def test_secrets_are_kept_neither_with_a_run_nor_in_mlflow_and_it_goes_on(
+    chosen: list[str],
+    home: Path,
+    no_terminal: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WORD", "S3CR3T-1")
+    chosen = [each for each in chosen if each != "tracker=none"]
+    secrets = ["+model.api_key='${oc.env:WORD}'", "tracker.uri=http://u:S3CR3T-2@127.0.0.1:9"]
+    assert run(["train", *chosen, *secrets, "run=r"]) == 0
+    kept = (home / "training" / "r" / "config.yaml").read_text()
+    assert "api_key: ${oc.env:WORD}\n" in kept
+    assert "uri: (withheld)\n" in kept
+
+    capfd.readouterr()
+    assert run(["train", "resume=r", "confirm=true"]) == 2
+    assert "run 'r' began with one in tracker.uri. Give it again: tracker.uri=VALUE" in capfd.readouterr().err
+    assert not (home / "training" / "r" / "model").exists()
+    here = f"tracker.uri=sqlite:///{home / 'mlflow.db'}"
+    assert run(["train", "resume=r", "confirm=true", here]) == 0, capfd.readouterr().err
+    params = tracked(home)
+    assert params["model.api_key"] == "${oc.env:WORD}"
+    assert [file for file in home.rglob("*") if file.is_file() and b"S3CR3T" in file.read_bytes()] == []

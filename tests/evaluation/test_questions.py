@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from markgraph.errors import ConfigError, UsageError
+from markgraph.errors import ConfigError, SealError, UsageError
 from markgraph.evaluation.questions import Questions
+from markgraph.retrieval.bodies import to_text
+from markgraph.security.sealing.keyring import Keyring
 from tests.evaluation.conftest import write_lines
 
 TOPICS = [f"{what} {noun}" for what in ("old", "new", "red", "blue") for noun in ("mill", "bridge", "tower")]
@@ -129,3 +131,12 @@ def test_wrong_settings_are_explained(tmp_path: Path, folder: Path) -> None:
     write_lines(folder / "queries.jsonl", [{"_id": f"q{n}", "text": "When?"} for n in range(len(TOPICS))])
     with pytest.raises(UsageError, match="has no answers"):
         _ = Questions(str(folder)).by_id
+
+
+def test_sealed_rows_of_a_training_are_refused(folder: Path, tmp_path: Path) -> None:
+    keyring = Keyring(tmp_path / "keyring.json", tmp_path / "keys.sqlite")
+    keyring.rotate()
+    rows = tmp_path / "train.jsonl"
+    rows.write_text(to_text(keyring.seal("acme", ("training row",), b"{}")) + "\n")
+    with pytest.raises(SealError, match=r"are sealed\. Name a file in clear"):
+        _ = Questions(str(folder), unanswerable=0, unseen_by=str(rows)).by_id

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from markgraph.errors import DeniedError
+from markgraph.errors import DeniedError, StorageError
 from markgraph.models.cards import Card, lineage
 from markgraph.models.registry import Registry
 from markgraph.security.caller import Caller
@@ -57,13 +57,16 @@ def test_a_model_in_the_folder_of_a_run_is_as_closed_as_its_rows(tmp_path: Path)
     judge.mkdir(parents=True)
     (judge.parent / "rows").mkdir()
     write_rows(judge.parent / "rows" / "train.jsonl", [SECRET])  # type: ignore[list-item]
+    with pytest.raises(StorageError, match=r"run\.json"):
+        learned_before({"method": {"reward": str(judge)}}, runs)
+    (runs.of("judge") / "run.json").write_text('{"owner": "default:ada"}')
     for name in (str(judge), f"file:{judge}", f"{judge}/../model"):
-        before = learned_before({"method": {"rewards": [{"reward": name}]}}, runs, "default")
+        before = learned_before({"method": {"rewards": [{"reward": name}]}}, runs)
         together = with_inherited(lineage(rows(3), "default"), before)
         assert set(together.audience) == {PUBLIC, LEGAL}
         assert "contract.md" in together.documents
     for name in (str(tmp_path), str(runs.folder), "", "chat", "x" * 9999):
-        assert learned_before({"method": {"reward": name}}, runs, "default") == {}
+        assert learned_before({"method": {"reward": name}}, runs) == {}
 
 
 def test_a_model_is_found_wherever_a_config_names_it() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from markgraph.cli import run
 from markgraph.errors import UsageError
 from markgraph.training.join import Together, shareable, together
 from tests.commands.conftest import Ran
@@ -33,7 +34,8 @@ def trained(program: tuple[str, ...], home: Path, *settings: str) -> Ran:
 @pytest.mark.slow
 def test_two_processes_learn_as_one_with_twice_the_accumulation(chosen: list[str], tmp_path: Path) -> None:
     alone = trained(("-m", "markgraph.cli"), tmp_path / "alone", *chosen, "method.accumulation=2", "run=r")
-    both = trained(TORCHRUN, tmp_path / "both", *chosen, "run=r")
+    run(["keys", "rotate"])
+    both = trained(TORCHRUN, tmp_path / "both", *chosen, "run=r", "seal=keyring")
     assert (alone.code, both.code) == (0, 0), both.err
     one, two = (losses(tmp_path / home / "training" / "r") for home in ("alone", "both"))
     assert len(one) > 10

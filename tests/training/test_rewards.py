@@ -137,4 +137,5 @@ def test_every_reward_takes_a_task_without_passages() -> None:
     judge = Rewards(dict.fromkeys([*PLAIN, "grounded"], 1.0), HashEmbeddings(64))
     found = judge(["4", "5 [1]"], [row("4", messages=asked)] * 2)
     assert (found["exact"], found["cited"], found["grounded"]) == ([1.0, 0.0], [1.0, 0.0], [0.0, 0.0])
+    assert found["form"] == [1.0, 0.0], "nothing can be cited, so marks are not paid for"
     assert found["reward"][0] > found["reward"][1]

@@ -21,6 +21,7 @@ from markgraph.training.data.source import Source
 from markgraph.training.data.split import Connected, held_back
 from markgraph.training.rows import Kind, Row
 from markgraph.training.runs import read_json, write_json
+from markgraph.training.sealed_rows import SealedRows
 
 TRAIN, HELD, REPORT = "rows/train.jsonl", "rows/held.jsonl", "report.json"
 """What lies in the folder of a run afterwards; the report comes last."""
@@ -61,6 +62,8 @@ class Selector:
     """Counts the tokens of a row; None: it may have any number."""
     most: int | None = None
     """Tokens that a row may have."""
+    sealing: SealedRows | None = None
+    """Keeps the rows; None leaves them in clear."""
 
     def select(self, source: Source, kind: Kind, folder: Path) -> dict[str, Any]:
         """Write the rows and the report into `folder`, and return the report; what is done stays.
@@ -74,13 +77,14 @@ class Selector:
         counts, connected = Counts(), Connected()
         draft = folder / "rows" / "all.jsonl.draft"
         draft.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # not everybody may read the rows
+        sealing = self.sealing or SealedRows(folder, self.caller.tenant, None)
         with draft.open("w", encoding="utf-8") as lines:
-            for row in self._chosen(source, kind, counts):
+            for number, row in enumerate(self._chosen(source, kind, counts)):
                 connected.add(row["documents"] or [row["id"]])
-                lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+                lines.write(sealing.line(draft, number, json.dumps(row, ensure_ascii=False) + "\n"))
         if not connected.rows:
             raise UsageError(_nothing(counts))
-        made = self._split(draft, folder, connected)
+        made = self._split(draft, folder, connected, sealing)
         made |= {"kind": kind, "seed": self.seed, "selection": asdict(self.selection)}
         made |= {"left_out": counts.reasons(), "sources": counts.by_source()}
         draft.unlink()
@@ -120,18 +124,17 @@ class Selector:
             for name in row["documents"] or ["*"]
         )
 
-    def _split(self, draft: Path, folder: Path, connected: Connected) -> dict[str, Any]:
+    def _split(self, draft: Path, folder: Path, connected: Connected, sealing: SealedRows) -> dict[str, Any]:
         """Write each row to its side, and return what the report says of both."""
         held = held_back(connected, self.selection.held, self.seed)
-        sides = {name: _Side(folder / name) for name in (TRAIN, HELD)}
+        sides = {name: _Side(folder / name, sealing) for name in (TRAIN, HELD)}
         permissions: set[Permissions] = set()
-        with draft.open(encoding="utf-8") as lines:
-            for line in lines:
-                row: Row = json.loads(line)
-                root = connected.root(min(row["documents"] or [row["id"]]))
-                sides[HELD if root in held else TRAIN].add(line)
-                if root not in held:
-                    permissions.add(permissions_of(row, self.caller.tenant))
+        for line in sealing.lines(draft):
+            row: Row = json.loads(line)
+            root = connected.root(min(row["documents"] or [row["id"]]))
+            sides[HELD if root in held else TRAIN].add(line)
+            if root not in held:
+                permissions.add(permissions_of(row, self.caller.tenant))
         for side in sides.values():
             side.close()
         return _both(sides, connected, held) | readers_of_model(permissions)
@@ -140,13 +143,13 @@ class Selector:
 class _Side:
     """A file of rows in the making."""
 
-    def __init__(self, place: Path) -> None:
-        self.place, self.rows, self._digest = place, 0, sha256()
+    def __init__(self, place: Path, sealing: SealedRows) -> None:
+        self.place, self.rows, self._digest, self._sealing = place, 0, sha256(), sealing
         self._draft = place.with_name(f"{place.name}.draft")
         self._lines = self._draft.open("w", encoding="utf-8")
 
     def add(self, line: str) -> None:
-        self._lines.write(line)
+        self._lines.write(self._sealing.line(self.place, self.rows, line))
         self._digest.update(line.encode())
         self.rows += 1
 

@@ -1,0 +1,84 @@
+"""The folders of training runs, as commands deal with them: one process at a time, and whose each is."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig
+
+from markgraph.errors import StorageError, UsageError
+from markgraph.models.merge import forget
+from markgraph.retrieval.storage import storage_errors
+from markgraph.security.caller import tenant_of
+
+
+def folder_of(config: DictConfig) -> Path:
+    """Return the folder of all runs."""
+    return Path(config.data_dir).expanduser() / "training"
+
+
+@contextmanager
+def alone(run: Path) -> Iterator[None]:
+    """Hold a run: only one process may go on with it. A kill opens the lock.
+
+    Raises:
+        UsageError: another process has it.
+    """
+    place = run.with_name(f"{run.name}.lock")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(f"Another process is at work on run {run.name!r}. Wait for it.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        place.unlink(missing_ok=True)
+
+
+@contextmanager
+def all_of(tenant: str, runs: Path) -> Iterator[list[Path]]:
+    """Hold all runs that somebody of a tenant began.
+
+    Raises:
+        UsageError: another process is at work on one.
+        StorageError: it can't be told whose one is.
+    """
+    found = [claim.parent for claim in sorted(runs.glob("*/run.json")) if _tenant_of(claim) == tenant]
+    with ExitStack() as held:
+        for run in found:
+            held.enter_context(alone(run))
+        yield found
+
+
+def delete(runs: Sequence[Path]) -> list[str]:
+    """Delete runs that are held, rows, checkpoints and models, and return their names.
+
+    Raises:
+        StorageError: one can't be deleted.
+    """
+    for run in runs:
+        with storage_errors(run):
+            forget(run)
+            # What says whose it is goes last: after a kill the rest is found again.
+            for each in sorted(run.iterdir(), key=lambda each: each.name == "run.json"):
+                shutil.rmtree(each) if each.is_dir() and not each.is_symlink() else each.unlink()
+            run.rmdir()
+    return [run.name for run in runs]
+
+
+def _tenant_of(claim: Path) -> str:
+    """Return the tenant of whoever began a run."""
+    try:
+        owner: str = json.loads(claim.read_text("utf-8"))["owner"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"Could not read in {claim} whose run that is: {error}. Put that file back from a copy, or "
+            "delete the folder."
+        ) from error
+    return tenant_of(owner)
