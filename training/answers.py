@@ -107,8 +107,8 @@ def _chat(model: Model, settings: Mapping[str, Any]) -> LocalChatModel:
     base, trained = model
     folder = base.folder if trained is None else based_on(base, trained).folder
     mode = settings_of(settings).get("mode", "fast")
-    # Like with like: all in the mode that was chosen, even where one of them would fail that mode's gate on this
-    # machine, and without guesses, which change no answer, and save time where it repeats its prompt.
+    # Like with like: all in the mode that was chosen, even where one of them would fail that mode's gate on
+    # this machine, and without guesses, which change no answer, and save time where it repeats its prompt.
     native = partial(NativeEngine, mode=mode, gate=False, speculation="off")
     return LocalChatModel(
         engine=FallbackEngine(f"file:{folder}", native=native),
