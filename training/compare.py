@@ -1,11 +1,13 @@
 """Puts the candidate against what is in service: the gate before a model is registered."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from markgraph.evaluation.comparison import compare
+from markgraph.errors import ConfigError
+from markgraph.evaluation.comparison import Guards, check_guards, compare
 from markgraph.security.effects import Effect, does
+from markgraph.training.answers import MEASURED
 from markgraph.training.runs import Runs, read_json, write_json
 from markgraph.training.state import TrainState
 
@@ -17,14 +19,33 @@ class Compare:
 
     runs: Runs
     seed: int
-    guards: Mapping[str, float] | None = None
-    """By metric, how much the candidate may be worse."""
+    answers: Mapping[str, float | str | None] | None = None
+    """By what answers are measured by, how much the candidate may be worse; it counts where there are any."""
+    guards: Guards | None = None
+    """The same by any metric, which then has to be there."""
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.answers or {} if name not in MEASURED]:
+            raise ConfigError(
+                f"graph.compare.answers has {', '.join(unknown)}. Allowed: {', '.join(MEASURED)}. "
+                "Other metrics belong into graph.compare.guards."
+            )
+        try:
+            check_guards(self._guards(MEASURED))
+        except ValueError as error:
+            raise ConfigError(f"graph.compare: {error}") from error
 
     def __call__(self, state: TrainState) -> dict[str, Any]:
         """Return the verdict."""
         run = self.runs.of(state["run"])
         champion, candidate = (read_json(run / "scores" / f"{who}.json") for who in ("champion", "candidate"))
-        verdict = asdict(compare(champion, candidate, state["metric"], self.guards or {}, self.seed))
+        guards = self._guards({*champion, *candidate})
+        verdict = asdict(compare(champion, candidate, state["metric"], guards, self.seed))
         verdict["reasons"] = list(verdict["reasons"])
         write_json(run / "verdict.json", verdict)
         return {"verdict": verdict}
+
+    def _guards(self, scored: Collection[str]) -> Guards:
+        """Return all guards, of answers those that were measured."""
+        answers = {name: allowed for name, allowed in (self.answers or {}).items() if name in scored}
+        return {name: value for name, value in answers.items() if value is not None} | dict(self.guards or {})

@@ -5,17 +5,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from langchain_core.embeddings import Embeddings
 from langgraph.runtime import Runtime
 
 from markgraph.errors import ConfigError
+from markgraph.evaluation.comparison import MIN_ROWS
 from markgraph.ingestion.interrupt import check_interrupted
 from markgraph.models.registry import Registry
 from markgraph.security.caller import Caller, caller_of
 from markgraph.security.effects import Effect, does
+from markgraph.training.answers import Model, answer_scores
 from markgraph.training.base import Base
 from markgraph.training.extra import quiet
 from markgraph.training.inherited import require_own
 from markgraph.training.pipeline import Stages, candidate_of, method_of, stage_folder
+from markgraph.training.port import Scores
 from markgraph.training.rows import Row
 from markgraph.training.runs import Runs, means, read_rows, write_json
 from markgraph.training.state import TrainState
@@ -41,10 +45,19 @@ class Evaluate:
     """What the model is registered as."""
     tracker: Tracker | None
     settings: Mapping[str, Any]
+    embedder: Embeddings
+    """What the validator compares an answer's sentences with."""
     rows: str | None = None
     """A file of rows to score on, one JSON object a line; None: those that were held back."""
+    answers: int | None = None
+    """Of these rows, how many both models answer, so that guards can look at that; None: none."""
 
     def __post_init__(self) -> None:
+        if self.answers is not None and self.answers < MIN_ROWS:
+            raise ConfigError(
+                f"graph.evaluate.answers is {self.answers}. Allowed: {MIN_ROWS} or more, since fewer are too "
+                "few to tell, or null for none."
+            )
         if self.rows is not None and not Path(self.rows).expanduser().is_file():
             raise ConfigError(
                 f"graph.evaluate.rows is {self.rows!r}. Allowed: a file of rows, as JSON lines."
@@ -55,14 +68,16 @@ class Evaluate:
         run = self.runs.of(state["run"])
         last = self.stages[-1]
         rows = self._rows(run)
-        method, found = method_of(last, run), {}
+        method = method_of(last, run)
         require_own(self.registry, self.name, caller_of(runtime))  # another may be in service by now
         models = {CHAMPION: self._in_service(), CANDIDATE: candidate_of(self.stages, self.base, run)}
+        answered = self._answers(models, rows, runtime)
+        found = {}
         for who, (base, model) in models.items():
             runtime.stream_writer({"scoring": who, "rows": len(rows)})
             with quiet():
                 scored = method.scores(base, model, rows)
-            scores = {metric: list(values) for metric, values in scored.items()}
+            scores = {metric: list(values) for metric, values in scored.items()} | answered.get(who, {})
             check_interrupted()
             write_json(run / "scores" / f"{who}.json", scores)
             found[who] = means(scores)
@@ -73,6 +88,15 @@ class Evaluate:
             tracking.log(figures, 0)
             tracking.keep([run / "scores" / f"{who}.json" for who in found], "scores")
         return {"scores": found, "metric": method.metric}
+
+    def _answers(
+        self, models: Mapping[str, Model], rows: Sequence[Row], runtime: Runtime[Caller]
+    ) -> Mapping[str, Scores]:
+        if self.answers is None:
+            return {}
+        runtime.stream_writer({"scoring": "answers of both", "rows": min(self.answers, len(rows))})
+        with quiet():
+            return answer_scores(models, rows, self.answers, self.embedder, self.settings["model"])
 
     def _rows(self, run: Path) -> Sequence[Row]:
         """Return the rows to score on: none that was learned from, or is of a document that was."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
+from langchain_core.embeddings import Embeddings
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -44,6 +45,7 @@ def build(
     settings: Mapping[str, Any],
     runs: Runs,
     registry: Registry,
+    embedder: Embeddings,
     tracker: Tracker | None = None,
     name: str | None = None,
     seed: int = 0,
@@ -71,7 +73,7 @@ def build(
     wiring.add("confirm", Confirm())
     for stage in stages:
         wiring.add(stage.name, Train(stage, stages, base, runs, tracker, settings, seed))
-    wiring.add("evaluate", evaluate(stages, base, runs, registry, name, tracker, settings))
+    wiring.add("evaluate", evaluate(stages, base, runs, registry, name, tracker, settings, embedder))
     wiring.add("compare", compare(runs=runs, seed=seed))
     wiring.add("register", Register(stages, base, runs, registry, name, settings))
     wiring.add("conclude", Conclude(stages, runs, registry, tracker, settings), ends=True)

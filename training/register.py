@@ -20,8 +20,8 @@ from markgraph.training.inherited import learned_before, texts_in, with_inherite
 from markgraph.training.parity import check_parity
 from markgraph.training.pipeline import Stages, candidate_of, origin_of, stage_folder
 from markgraph.training.rows import Row
-from markgraph.training.runs import Runs, read_json, write_json
-from markgraph.training.scoring import is_adapter
+from markgraph.training.runs import Runs, write_json
+from markgraph.training.scoring import speaks
 from markgraph.training.state import TrainState
 
 ALIAS = "challenger"
@@ -97,11 +97,3 @@ class Register:
             return None
         source = pinned(base.source)
         return Origin(name=base.name, source=source, sha256=digest(resolve(source, base.sha256)))
-
-
-def speaks(model: Path) -> bool:
-    """Tell whether a folder holds a language model, or an adapter of one."""
-    if is_adapter(model):
-        return bool(read_json(model / "adapter_config.json")["task_type"] == "CAUSAL_LM")
-    kinds = read_json(model / "config.json").get("architectures") or []
-    return any(kind.endswith("ForCausalLM") for kind in kinds)

@@ -12,6 +12,7 @@ from markgraph.models.weights import load_causal
 from markgraph.training.base import Base
 from markgraph.training.extra import adapted, peft
 from markgraph.training.render import Tokens
+from markgraph.training.runs import read_json
 
 
 class Said(NamedTuple):
@@ -26,6 +27,14 @@ class Said(NamedTuple):
 def is_adapter(model: Path) -> bool:
     """Tell whether a folder holds an adapter; otherwise it holds a whole model."""
     return (model / "adapter_config.json").exists()
+
+
+def speaks(model: Path) -> bool:
+    """Tell whether a folder holds a language model, or an adapter of one."""
+    if is_adapter(model):
+        return bool(read_json(model / "adapter_config.json")["task_type"] == "CAUSAL_LM")
+    kinds = read_json(model / "config.json").get("architectures") or []
+    return any(kind.endswith("ForCausalLM") for kind in kinds)
 
 
 def load(base: Base, model: Path | None) -> Any:

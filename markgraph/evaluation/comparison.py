@@ -16,6 +16,8 @@ MIN_ROWS = 20
 
 Scores = Mapping[str, Sequence[float]]
 """Metric to its value for each question, in the same order; higher is better for every metric."""
+Guards = Mapping[str, float | str]
+"""Metric to how much it may fall: in its own units, or as a part of the champion's score, "50%"."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def compare(
     champion: Scores,
     candidate: Scores,
     metric: str,
-    guards: Mapping[str, float],
+    guards: Guards,
     seed: int = SEED,
     confidence: float = CONFIDENCE,
     min_rows: int = MIN_ROWS,
@@ -65,14 +67,12 @@ def compare(
         champion: scores of what is in service.
         candidate: scores on the same questions in the same order.
         metric: what the candidate has to be better in.
-        guards: metric to how much it may fall, in the metric's own units.
+        guards: metric to how much it may fall.
 
     Raises:
         ValueError: an allowance is negative or no number.
     """
-    for name, allowance in guards.items():
-        if not (math.isfinite(allowance) and allowance >= 0):
-            raise ValueError(f"Guard {name!r} allows a fall of {allowance}. Expected a number of 0 or more.")
+    check_guards(guards)
     reasons, differences = [], {}
     for name in dict.fromkeys((metric, *guards, *(each for each in champion if each in candidate))):
         if problem := _problem(name, champion, candidate, min_rows):
@@ -81,10 +81,35 @@ def compare(
         found = differences[name] = difference(champion[name], candidate[name], seed, confidence)
         if name == metric and not found.low > 0:
             reasons.append(_not_better(name, found))
-        if name in guards and not found.low >= -guards[name]:
+        if name in guards and not found.low >= -_allowance(guards[name], found.champion):
             reasons.append(_fallen(name, found, guards[name]))
     rows = min(len(champion.get(metric, ())), len(candidate.get(metric, ())))
     return Verdict(not reasons, tuple(reasons), metric, rows, confidence, differences)
+
+
+def check_guards(guards: Guards) -> None:
+    """Refuse allowances that are none.
+
+    Raises:
+        ValueError: one is negative or no number.
+    """
+    for name, allowed in guards.items():
+        try:
+            allowance = _allowance(allowed, 1.0)
+        except ValueError:
+            allowance = math.nan
+        if not (math.isfinite(allowance) and allowance >= 0):
+            raise ValueError(
+                f"Guard {name!r} allows a fall of {allowed}. Expected a number of 0 or more, or a part of "
+                "the champion's score, such as 50%."
+            )
+
+
+def _allowance(allowed: float | str, champion: float) -> float:
+    """Return how much a metric may fall, in its own units."""
+    if not isinstance(allowed, str):
+        return allowed
+    return float(allowed.removesuffix("%")) / 100 * abs(champion) if allowed.endswith("%") else math.nan
 
 
 def _problem(name: str, champion: Scores, candidate: Scores, min_rows: int) -> str:
@@ -115,8 +140,10 @@ def _not_better(name: str, found: Difference) -> str:
     return f"{name}: not better, {_figures(found)}; the interval has to lie above zero"
 
 
-def _fallen(name: str, found: Difference, allowance: float) -> str:
-    return f"{name}: may have fallen, {_figures(found)}; allowed is a fall of {allowance:g}"
+def _fallen(name: str, found: Difference, allowed: float | str) -> str:
+    allowance = f"{_allowance(allowed, found.champion):.4g}"
+    told = f"{allowance}, {allowed} of the champion's" if isinstance(allowed, str) else allowance
+    return f"{name}: may have fallen, {_figures(found)}; allowed is a fall of {told}"
 
 
 def _figures(found: Difference) -> str:

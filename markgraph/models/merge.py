@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
+from time import time
 from typing import Any
 
 from markgraph.errors import WeightsError
@@ -21,6 +22,8 @@ from markgraph.models.weights import filled_once, safetensors_folder
 
 KEPT = 4
 """Merged models that the cache holds: each is as large as its base."""
+LOADING = 600
+"""Seconds that it may take to load one, so that more are held for as long."""
 ADAPTER = "adapter_config.json"
 _NOTE = ".of"
 
@@ -131,9 +134,10 @@ def _key(base: Path, adapter: Path) -> str:
 
 
 def _make_room(shelf: Path, used: Path) -> None:
-    """Delete what was used least recently; a process that has it open keeps what it has."""
+    """Delete what was used least recently, but nothing that another process may just be loading."""
+    recent = time() - LOADING
     there = [each for each in shelf.iterdir() if each.is_dir() and each.suffix != ".converting"]
     for old in sorted(there, key=lambda each: each.stat().st_mtime_ns, reverse=True)[KEPT:]:
-        if old != used:
+        if old != used and old.stat().st_mtime < recent:
             with contextlib.suppress(OSError):
                 _delete(old)

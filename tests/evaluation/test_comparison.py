@@ -68,6 +68,15 @@ def test_a_guard_may_fall_by_its_allowance_and_no_further() -> None:
     )
 
 
+def test_a_guard_may_fall_by_a_part_of_what_the_champion_has() -> None:
+    before, after = {"f1": BEFORE, "latency": [-2.0] * 60}, {"f1": BETTER, "latency": [-2.5] * 60}
+    assert compare(before, after, "f1", {"latency": "25%"}).accepted
+    assert compare(before, after, "f1", {"latency": "20%"}).reasons == (
+        "latency: may have fallen, -2 to -2.5, a difference of -0.5 [-0.5, -0.5]; "
+        "allowed is a fall of 0.4, 20% of the champion's",
+    )
+
+
 def test_a_guard_that_did_not_move_holds_with_no_allowance() -> None:
     same = DRAW.uniform(0, 1, 60).tolist()
     assert compare(
@@ -109,8 +118,8 @@ def test_names_all_reasons() -> None:
     assert [reason.partition(":")[0] for reason in verdict.reasons] == ["f1", "groundedness", "refusal"]
 
 
-@pytest.mark.parametrize("allowance", [-0.1, float("nan"), float("inf")])
-def test_an_allowance_is_a_number_of_zero_or_more(allowance: float) -> None:
+@pytest.mark.parametrize("allowance", [-0.1, float("nan"), float("inf"), "-5%", "nan%", "half", "0.1", "%"])
+def test_an_allowance_is_a_number_of_zero_or_more_or_a_part(allowance: float | str) -> None:
     with pytest.raises(ValueError, match="Guard 'f1' allows a fall of"):
         compare({"f1": BEFORE}, {"f1": BETTER}, "f1", {"f1": allowance})
 
