@@ -3,10 +3,13 @@
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from markgraph.errors import StorageError, UsageError
 from markgraph.training.rows import Row
@@ -29,12 +32,30 @@ class Runs:
         Raises:
             UsageError: the name can't be a folder's.
         """
-        if not _NAME.fullmatch(run):
+        if not isinstance(run, str) or not _NAME.fullmatch(run):
             raise UsageError(
                 f"A run can't be called {run!r}. Allowed: 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' "
                 "and '-', a letter or a digit first."
             )
         return self.folder / run
+
+
+@contextmanager
+def alone(run: Path) -> Iterator[None]:
+    """Hold the folder of a run: only one process may train in it. A kill lets go of it.
+
+    Raises:
+        UsageError: another is at it.
+    """
+    lock = FileLock(run / "train.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(f"Another process is at work on run {run.name!r}. Wait for it.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_json(place: Path, value: Any) -> None:

@@ -3,7 +3,7 @@
 import operator
 from typing import Annotated, Any
 
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from markgraph.state import Owned, merge_timings
 
@@ -13,6 +13,8 @@ class TrainRequest(TypedDict):
 
     run: str
     """The run's name, and its folder's: 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'."""
+    resume: NotRequired[bool]
+    """Go on with one's run of that name, which another thread or another process has begun."""
 
 
 class Prepared(TypedDict):
