@@ -82,7 +82,7 @@ class Begin:
                 f"taken from it, `markgraph train resume={folder.name}`, or begin another run."
             )
         if self._is_done(folder):
-            raise UsageError(f"Run {folder.name!r} is finished; what came of it is in {folder}.")
+            raise UsageError(f"Run {folder.name!r} is finished. Begin another.")
 
     def _is_done(self, folder: Path) -> bool:
         """Tell whether a run has its verdict, and is registered if that is a good one."""

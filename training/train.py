@@ -28,6 +28,9 @@ from markgraph.training.runs import Runs, alone, read_rows
 from markgraph.training.state import TrainState
 from markgraph.training.tracking import Tracker, about
 
+PATIENCE = 60.0
+"""Seconds that a cancelled run waits for its step, and the checkpoint; it ends behind that in any case."""
+
 
 @does(Effect.SIDE_EFFECTS, Effect.STORES)
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Train:
                 return await asyncio.shield(training)
             except asyncio.CancelledError:
                 interrupted.set()
-                await asyncio.wait([training])
+                await asyncio.wait([training], timeout=PATIENCE)
                 raise
 
     def _training(self, run: Path, folder: Path, follow: Follow) -> Training:
