@@ -1,4 +1,4 @@
-"""A graph that is listed where graphs are, and refuses every run: whoever runs the server has not opened it."""
+"""A graph that is listed and refuses every run: whoever runs the server has not opened it."""
 
 from typing import Any, NoReturn
 

@@ -25,7 +25,7 @@ class Conclude:
     settings: Mapping[str, Any]
 
     def __call__(self, state: TrainState) -> dict[str, Any]:
-        """Return nothing new; a plan that was declined leaves no trace with the tracker, and can go on later."""
+        """Return nothing new; the tracker hears nothing of a plan that was declined, and it can go on."""
         if not state["approved"]:
             return {}
         forget(self.registry.folder, state["run"])

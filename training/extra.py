@@ -54,8 +54,9 @@ def dataset(rows: Sequence[Mapping[str, Any]]) -> Any:
 def quiet() -> Iterator[None]:
     """Keep notices off stderr for a while that whoever trains can do nothing about, one thread at a time.
 
-    Warnings are the whole process's, and so are the random numbers that a training begins with. PEFT 0.21 asks models by a name that transformers 5.23 has replaced; and on a processor there are no
-    kernels for Mamba to install.
+    Warnings are the whole process's, and so are the random numbers that a training draws. PEFT 0.21 asks
+    models by a name that transformers 5.23 has replaced; and on a processor there are no kernels for Mamba
+    to install.
     """
     logger = logging.getLogger("transformers.integrations.hub_kernels")
     logger.addFilter(_is_of_use)

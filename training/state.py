@@ -1,9 +1,9 @@
 """The channels of the training graph: plain data, so that a run can go on after a crash."""
 
 import operator
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from markgraph.state import Owned, merge_timings
 

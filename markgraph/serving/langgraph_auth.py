@@ -116,7 +116,8 @@ async def own_cancels(ctx: Auth.types.AuthContext, value: Auth.types.ThreadsUpda
     """Let people stop their own runs. Deny writing state from outside: nodes write it, and nobody else."""
     if value.get("action") != "interrupt":  # a rollback would unmake what the run has done
         return False
-    return await own_threads(ctx, {})
+    await _require(ctx, "threads:write", "thread")
+    return {"owner": ctx.user["owner"]}
 
 
 @auth.on.threads.create_run

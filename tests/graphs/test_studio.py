@@ -31,7 +31,7 @@ def test_trains_nothing_unless_whoever_runs_the_server_says_what(
 ) -> None:
     graph = train_of(monkeypatch, "")
     for request in ({}, {"run": "r"}):
-        with pytest.raises(UsageError, match="This server trains nothing.*MARKGRAPH_TRAIN='method=sft"):
+        with pytest.raises(UsageError, match=r"This server trains nothing.*MARKGRAPH_TRAIN='method=sft"):
             graph.invoke(request)
 
 

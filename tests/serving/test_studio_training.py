@@ -1,4 +1,4 @@
-"""A training on LangGraph Server: whoever runs it says what is trained, a client reads the plan and says go."""
+"""A training on LangGraph Server: whoever runs it says what, a client reads the plan and says go."""
 
 import json
 import shlex
@@ -77,9 +77,9 @@ def test_a_client_starts_a_run_reads_its_plan_and_says_go(scene: Scene) -> None:
     assert not (folder / "checkpoints").exists()
 
     for other in (scene.clients["eve"], scene.clients["rita"]):
-        with pytest.raises(httpx.HTTPStatusError, match="404|not found"):
+        with pytest.raises(httpx.HTTPStatusError, match=r"404|not found"):
             other.threads.get_state(thread)
-        with pytest.raises(httpx.HTTPStatusError, match="404|not found"):
+        with pytest.raises(httpx.HTTPStatusError, match=r"404|not found"):
             other.runs.wait(thread, "train", command={"resume": {"confirm": True}})
     assert not (folder / "checkpoints").exists()
 

@@ -99,7 +99,7 @@ def test_what_is_finished_is_not_begun_again(chosen: list[str], home: Path) -> N
 def test_two_do_not_train_in_one_folder_at_a_time(chosen: list[str], home: Path) -> None:
     graph = graph_of(chosen)
     planned(graph)
-    with alone(home / "training" / "r"), pytest.raises(UsageError, match="at work on run 'r'. Wait for it"):
+    with alone(home / "training" / "r"), pytest.raises(UsageError, match=r"at work on run 'r'\. Wait for it"):
         graph.invoke(Command(resume=True), thread("r"), context=TRAINER)
     assert graph.invoke(None, thread("r"), context=TRAINER)["registered"]
 
