@@ -45,7 +45,7 @@ serve: $(VENV)/dev.stamp  ## Serve the graphs at http://127.0.0.1:8000.
 	$(BIN)/markgraph serve
 
 studio: $(VENV)/dev.stamp  ## Start LangGraph Studio's server.
-	LANGGRAPH_CLI_NO_ANALYTICS=1 $(BIN)/langgraph dev --no-browser
+	LANGGRAPH_CLI_NO_ANALYTICS=1 $(BIN)/langgraph dev --no-browser --n-jobs-per-worker 4
 
 browser:  ## Install a Chromium for the browser tests (Debian, needs root).
 	command -v chromium || (apt-get update && apt-get install -y --no-install-recommends chromium)

@@ -9,6 +9,8 @@ from pathlib import Path
 from markgraph.errors import ConfigError
 
 CONFIG_MODULE = "markgraph.conf"
+CLIENTS = ("confirm", "resume", "run", "output")
+"""Settings of `markgraph train` that are about one run."""
 
 
 def server_overrides() -> list[str]:
@@ -18,6 +20,24 @@ def server_overrides() -> list[str]:
     such as `experiment=` says of the other.
     """
     return shlex.split(os.environ.get("MARKGRAPH_OVERRIDES", ""))
+
+
+def training_overrides() -> list[str] | None:
+    """Return the overrides in MARKGRAPH_TRAIN: what LangGraph Server's graph `train` trains, and how.
+
+    They are those of `markgraph train`. None: it trains nothing.
+
+    Raises:
+        ConfigError: one is for whoever starts a run to say.
+    """
+    overrides = shlex.split(os.environ.get("MARKGRAPH_TRAIN", ""))
+    for each in overrides:
+        if each.partition("=")[0].lstrip("+~") in CLIENTS:
+            raise ConfigError(
+                f"MARKGRAPH_TRAIN says {each!r}. Allowed: what is trained, and how; whoever starts a run "
+                "names it, and confirms it. Leave it out."
+            )
+    return overrides or None
 
 
 def check_environment() -> None:

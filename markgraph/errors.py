@@ -13,8 +13,11 @@ class MarkError(Exception):
     exit_code = 1
 
 
-class UsageError(MarkError):
-    """The request itself is wrong: a path, an argument, a missing step."""
+class UsageError(MarkError, RuntimeError):
+    """The request itself is wrong: a path, an argument, a missing step.
+
+    LangGraph Server gives clients the words of Python's own errors, such as RuntimeError, and of no others.
+    """
 
     exit_code = 2
 
@@ -43,8 +46,8 @@ class ApprovalNeededError(UsageError):
     """The run stopped for a person's word, and this door has no way to give it."""
 
 
-class DeniedError(MarkError, PermissionError):
-    """The caller may not do this."""
+class DeniedError(MarkError, PermissionError, RuntimeError):
+    """The caller may not do this; LangGraph Server says so in its words, too."""
 
     exit_code = 4
 

@@ -4,12 +4,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import yaml
 from langgraph.runtime import Runtime
 
-from markgraph.errors import UsageError
+from markgraph.errors import DeniedError, UsageError
 from markgraph.models.registry import Registry
 from markgraph.models.registry_watch import watch
 from markgraph.security.caller import Caller, caller_of
@@ -43,15 +44,18 @@ class Begin:
         """Return nothing that the state holds.
 
         Raises:
-            DeniedError: the caller may not use a model that this training uses, or is compared with.
-            UsageError: there is a run of that name already.
+            DeniedError: the caller may not use a model that this training uses, or is compared with, or has
+                less rights than when the run began that is to go on.
+            UsageError: there is a run of that name already, or none that can go on.
         """
-        folder = self.runs.of(state["run"])
+        folder = self.runs.of(state.get("run", ""))
         require_usable(self.settings, self.runs, caller_of(runtime))
         require_own(self.registry, self.name, caller_of(runtime))
         claim = folder / "run.json"
-        ours = {"owner": state["owner"], "run_id": state["run_id"]}
-        if claim.exists() and read_json(claim) != ours:  # ours: killed before this node was done
+        ours = {"owner": state["owner"], "run_id": state["run_id"], "grants": state["grants"]}
+        if state.get("resume"):
+            self._check_goes_on(folder, ours)
+        elif claim.exists() and read_json(claim) != ours:  # ours: killed before this node was done
             raise UsageError(
                 f"There is a run {state['run']!r} already. Choose another name with run=NAME, or go on with "
                 f"that one: markgraph train resume={state['run']}."
@@ -60,6 +64,32 @@ class Begin:
         watch(self.registry.folder, state["run"])
         write_text(folder / "config.yaml", yaml.safe_dump(dict(self.settings), sort_keys=False))
         return {}
+
+    def _check_goes_on(self, folder: Path, ours: Mapping[str, Any]) -> None:
+        """Refuse to go on with somebody else's run, with other settings or rights, or behind its end."""
+        began = read_json(folder / "run.json") if (folder / "config.yaml").is_file() else {}
+        if began.get("owner") != ours["owner"]:
+            raise UsageError(f"There is no run {folder.name!r} of yours. Begin one: run=NAME.")
+        if lost := sorted(set(began["grants"]) - set(ours["grants"])):
+            raise DeniedError(
+                f"Run {folder.name!r} began with rights that its caller no longer has: {', '.join(lost)}. "
+                "Begin another run."
+            )
+        kept = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
+        if hash_of(kept) != hash_of(self.settings):
+            raise UsageError(
+                f"Run {folder.name!r} began with other settings than these. Go on with it where those are "
+                f"taken from it, `markgraph train resume={folder.name}`, or begin another run."
+            )
+        if self._is_done(folder):
+            raise UsageError(f"Run {folder.name!r} is finished. Begin another.")
+
+    def _is_done(self, folder: Path) -> bool:
+        """Tell whether a run has its verdict, and is registered if that is a good one."""
+        if not (folder / "verdict.json").exists():
+            return False
+        registered = any(each.card.run == folder.name for each in self.registry.versions(self.name))
+        return registered or not read_json(folder / "verdict.json")["accepted"]
 
 
 def hash_of(settings: Mapping[str, Any]) -> str:

@@ -25,10 +25,10 @@ class Conclude:
     settings: Mapping[str, Any]
 
     def __call__(self, state: TrainState) -> dict[str, Any]:
-        """Return nothing new; a plan that was declined leaves no trace with the tracker."""
-        forget(self.registry.folder, state["run"])
+        """Return nothing new; the tracker hears nothing of a plan that was declined, and it can go on."""
         if not state["approved"]:
             return {}
+        forget(self.registry.folder, state["run"])
         run = self.runs.of(state["run"])
         with about(self.tracker, state, self.settings) as tracking:
             tracking.keep([run / name for name in ("config.yaml", "plan.json", "verdict.json")], "")

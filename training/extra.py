@@ -1,6 +1,7 @@
 """TRL, PEFT and datasets, which the extra `train` installs."""
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from markgraph.errors import MissingExtraError
+
+_ONE = threading.RLock()
 
 
 def trl() -> Any:
@@ -49,15 +52,16 @@ def dataset(rows: Sequence[Mapping[str, Any]]) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep notices off stderr for a while that whoever trains can do nothing about.
+    """Keep notices off stderr for a while that whoever trains can do nothing about, one thread at a time.
 
-    PEFT 0.21 asks models by a name that transformers 5.23 has replaced; and on a processor there are no
-    kernels for Mamba to install.
+    Warnings are the whole process's, and so are the random numbers that a training draws. PEFT 0.21 asks
+    models by a name that transformers 5.23 has replaced; and on a processor there are no kernels for Mamba
+    to install.
     """
     logger = logging.getLogger("transformers.integrations.hub_kernels")
     logger.addFilter(_is_of_use)
     try:
-        with warnings.catch_warnings():
+        with _ONE, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             yield
     finally:

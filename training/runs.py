@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from markgraph.errors import SealError, StorageError, UsageError
 from markgraph.security.caller import tenant_of
 from markgraph.security.sealing.keyring import Keyring
@@ -35,7 +37,7 @@ class Runs:
         Raises:
             UsageError: the name can't be a folder's.
         """
-        if not _NAME.fullmatch(run):
+        if not isinstance(run, str) or not _NAME.fullmatch(run):
             raise UsageError(
                 f"A run can't be called {run!r}. Allowed: 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' "
                 "and '-', a letter or a digit first."
@@ -65,6 +67,24 @@ class Runs:
             StorageError: that can't be read.
         """
         return tenant_of(str(read_json(run / "run.json")["owner"]))
+
+
+@contextmanager
+def alone(run: Path) -> Iterator[None]:
+    """Hold the folder of a run: only one process may train in it. A kill lets go of it.
+
+    Raises:
+        UsageError: another is at it.
+    """
+    lock = FileLock(run / "train.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(f"Another process is at work on run {run.name!r}. Wait for it.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_json(place: Path, value: Any) -> None:

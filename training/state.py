@@ -1,7 +1,7 @@
 """The channels of the training graph: plain data, so that a run can go on after a crash."""
 
 import operator
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -13,6 +13,8 @@ class TrainRequest(TypedDict):
 
     run: str
     """The run's name, and its folder's: 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'."""
+    resume: NotRequired[bool]
+    """Go on with one's run of that name, which another thread or another process has begun."""
 
 
 class Prepared(TypedDict):

@@ -1,8 +1,10 @@
 """Trains a stage, from the last checkpoint if there is one."""
 
+import asyncio
 import json
 import shutil
 from collections.abc import Mapping
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -11,7 +13,7 @@ from typing import Any
 from langgraph.runtime import Runtime
 from transformers import set_seed
 
-from markgraph.ingestion.interrupt import check_interrupted
+from markgraph.ingestion.interrupt import check_interrupted, interruptible
 from markgraph.security.caller import Caller
 from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Resource
@@ -22,9 +24,12 @@ from markgraph.training.join import Together, together
 from markgraph.training.pipeline import Stage, Stages, base_of, method_of, stage_folder
 from markgraph.training.plots import draw_log
 from markgraph.training.port import Job, Training
-from markgraph.training.runs import Runs
+from markgraph.training.runs import Runs, alone
 from markgraph.training.state import TrainState
 from markgraph.training.tracking import Tracker, about
+
+PATIENCE = 60.0
+"""Seconds that a cancelled run waits for its step, and the checkpoint; it ends behind that in any case."""
 
 
 @does(Effect.SIDE_EFFECTS, Effect.STORES)
@@ -52,7 +57,7 @@ class Train:
         """
         run = self.runs.of(state["run"])
         folder = stage_folder(run, self.stage.name)
-        with about(self.tracker, state, self.settings) as tracking, quiet():
+        with alone(run), about(self.tracker, state, self.settings) as tracking, quiet():
             follow = Follow(self.stage.name, folder / "log.jsonl", runtime.stream_writer, tracking)
             training, began = self._training(run, folder, follow), perf_counter()
             training.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
@@ -68,6 +73,19 @@ class Train:
             "seconds": seconds,
         }
         return {"trained": {self.stage.name: done}}
+
+    async def acall(self, state: TrainState, runtime: Runtime[Caller]) -> dict[str, Any]:
+        """Do the same in a thread; when the run is cancelled, behind a checkpoint of the step under way."""
+        with interruptible() as interrupted:
+            # No task: what the thread raises when it was interrupted would end the event loop.
+            loop, context = asyncio.get_running_loop(), copy_context()
+            training = loop.run_in_executor(None, context.run, self, state, runtime)
+            try:
+                return await asyncio.shield(training)
+            except asyncio.CancelledError:
+                interrupted.set()
+                await asyncio.wait([training], timeout=PATIENCE)
+                raise
 
     def _training(self, run: Path, folder: Path, follow: Follow) -> Training:
         rows = self.runs.rows(folder / "rows" / "train.jsonl")

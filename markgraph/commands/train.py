@@ -71,12 +71,13 @@ def _carried_out(
 ) -> Outcome:
     """Run the graph to its end, or to its plan."""
     snapshot = graph.get_state(thread)
-    if config.resume is not None and not snapshot.values:
-        raise UsageError(f"There is no run {name!r} of yours. {_known(folder_of(config))}")
     state, asked = dict(snapshot.values), [each.value for each in snapshot.interrupts]
     done = bool(snapshot.values) and not snapshot.tasks  # `next` leaves out tasks whose writes are stored
     if not done and not asked:
-        state, asked = _run(graph, None if snapshot.values else {"run": name}, caller, thread)
+        # Begun elsewhere, by an app or LangGraph Server: only the run's folder tells of it here.
+        start = {"run": name, "resume": config.resume is not None}
+        is_begun = bool(snapshot.values) and "begin" not in snapshot.next
+        state, asked = _run(graph, None if is_begun else start, caller, thread)
     if asked:
         print_plan(state, config)
         if not _is_confirmed(config):

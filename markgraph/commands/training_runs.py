@@ -14,6 +14,9 @@ from markgraph.models.merge import forget
 from markgraph.retrieval.storage import storage_errors
 from markgraph.security.caller import tenant_of
 
+TRAINING = "train.lock"
+"""What whoever trains holds in a run's folder: a server's process, too."""
+
 
 def folder_of(config: DictConfig) -> Path:
     """Return the folder of all runs."""
@@ -29,16 +32,11 @@ def alone(run: Path) -> Iterator[None]:
     """
     place = run.with_name(f"{run.name}.lock")
     place.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UsageError(f"Another process is at work on run {run.name!r}. Wait for it.") from error
-    try:
-        yield
-    finally:
-        lock.release()
-        place.unlink(missing_ok=True)
+    with _held(place, run.name):
+        try:
+            yield
+        finally:
+            place.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -53,7 +51,21 @@ def all_of(tenant: str, runs: Path) -> Iterator[list[Path]]:
     with ExitStack() as held:
         for run in found:
             held.enter_context(alone(run))
+            held.enter_context(_held(run / TRAINING, run.name))
         yield found
+
+
+@contextmanager
+def _held(place: Path, name: str) -> Iterator[None]:
+    lock = FileLock(place)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(f"Another process is at work on run {name!r}. Wait for it.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def delete(runs: Sequence[Path]) -> list[str]:

@@ -33,6 +33,17 @@ def heeding_ctrl_c() -> Iterator[None]:
         _PRESSED.reset(token)
 
 
+@contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """Give what interrupts, once it is set, all that runs within, in this thread or in others."""
+    pressed = threading.Event()
+    token = _PRESSED.set(pressed)
+    try:
+        yield pressed
+    finally:
+        _PRESSED.reset(token)
+
+
 def check_interrupted() -> None:
     """Go no further when Ctrl-C was pressed.
 

@@ -112,9 +112,12 @@ async def _require(ctx: Auth.types.AuthContext, action: str, kind: str) -> None:
 
 
 @auth.on.threads.update
-async def no_state_writes(ctx: Auth.types.AuthContext, value: Auth.types.ThreadsUpdate) -> bool:  # noqa: ARG001
-    """Deny writing state from outside: nodes write it, and nobody else."""
-    return False
+async def own_cancels(ctx: Auth.types.AuthContext, value: Auth.types.ThreadsUpdate) -> Any:
+    """Let people stop their own runs. Deny writing state from outside: nodes write it, and nobody else."""
+    if value.get("action") != "interrupt":  # a rollback would unmake what the run has done
+        return False
+    await _require(ctx, "threads:write", "thread")
+    return {"owner": ctx.user["owner"]}
 
 
 @auth.on.threads.create_run

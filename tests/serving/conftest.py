@@ -84,8 +84,11 @@ def log_of_questions(log: FileAudit) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def langgraph_server(home: Path, folder: Path, *overrides: str) -> Iterator[str]:
-    """Start `langgraph dev` on a copy of langgraph.json, so that its files stay out of the project."""
+def langgraph_server(home: Path, folder: Path, *overrides: str, train: str = "") -> Iterator[str]:
+    """Start `langgraph dev` on a copy of langgraph.json, so that its files stay out of the project.
+
+    `train` holds the overrides of what it trains.
+    """
     shutil.copy(ROOT / "langgraph.json", folder)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -93,10 +96,12 @@ def langgraph_server(home: Path, folder: Path, *overrides: str) -> Iterator[str]
     environment = os.environ | {
         "MARKGRAPH_HOME": str(home),
         "MARKGRAPH_OVERRIDES": " ".join(["embedder=hash collection=no_weights model=fake", *overrides]),
+        "MARKGRAPH_TRAIN": train,
         "LANGSMITH_TRACING": "false",
         "LANGGRAPH_CLI_NO_ANALYTICS": "1",
     }
     command = [str(LANGGRAPH), "dev", "--no-browser", "--no-reload", "--port", str(port)]
+    command += ["--n-jobs-per-worker", "4"]
     with (
         (folder / "log").open("w") as log,
         subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as process,

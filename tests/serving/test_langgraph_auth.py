@@ -105,6 +105,19 @@ def test_nobody_steers_a_run(asked: dict[str, Any], status: int | None) -> None:
     assert refused.value.status_code == status
 
 
+def test_people_stop_their_own_runs_and_write_no_state() -> None:
+    pytest.importorskip("langgraph_sdk")
+    from markgraph.serving import langgraph_auth
+
+    user = asyncio.run(langgraph_auth.authenticate(LOCAL))
+    ctx = context(user, "update")
+    asked: Any
+    for asked in ({"action": "rollback"}, {}, {"metadata": {"owner": "mine"}}):
+        assert asyncio.run(langgraph_auth.own_cancels(ctx, asked)) is False
+    asked = {"action": "interrupt"}
+    assert asyncio.run(langgraph_auth.own_cancels(ctx, asked)) == {"owner": user["owner"]}
+
+
 @pytest.mark.parametrize("action", ["create", "read", "search", "delete"])
 @pytest.mark.parametrize("handler", ["own_threads", "own_runs", "own_namespaces"])
 def test_a_policy_without_threads_gives_none(

@@ -33,8 +33,10 @@ def ask(client: SyncLangGraphClient, thread: str | None, graph: str = "qa", **op
     return client.runs.wait(thread, graph, input={"question": PAY}, **options)
 
 
-def test_serves_both_graphs(client: SyncLangGraphClient) -> None:
-    assert {assistant["graph_id"] for assistant in client.assistants.search()} == {"qa", "agent"}
+def test_serves_all_graphs_and_trains_nothing_unasked(client: SyncLangGraphClient) -> None:
+    assert {assistant["graph_id"] for assistant in client.assistants.search()} == {"qa", "agent", "train"}
+    ended: Any = client.runs.wait(None, "train", input={"run": "r"}, raise_error=False)
+    assert "This server trains nothing." in ended["__error__"]["message"]
 
 
 def test_answers_without_and_within_a_thread(client: SyncLangGraphClient) -> None:
