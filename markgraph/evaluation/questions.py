@@ -39,6 +39,8 @@ class Question(NamedTuple):
     """The documents that hold the answer."""
     passages: tuple[Text, ...]
     """What a model is given, in this order; none where it has to search itself."""
+    about: frozenset[str] = frozenset()
+    """The documents that hold the answer, those that are withheld too."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Questions:
         """
         found = _from_file(self._place) if self.dataset is None else self._from_folder(self.dataset)
         learned = _learned(self.unseen_by)
-        fresh = [each for each in found if learned.isdisjoint(each.gold)]
+        fresh = [each for each in found if learned.isdisjoint(each.about)]
         chosen = sorted(fresh, key=lambda each: self._draw("order", each.id).random())[: self.limit]
         if not chosen:
             raise UsageError(f"{self._place} has no question to ask. {LAYOUT}")
@@ -119,12 +121,13 @@ class Questions:
                 continue
             gold = [documents[id_] for id_, grade in grades.items() if grade > 0 and id_ in documents]
             shown = gold[: self.passages]
-            others = distractors(query.text, {id_ for id_, grade in grades.items() if grade > 0})
+            about = frozenset(id_ for id_, grade in grades.items() if grade > 0)
+            others = distractors(query.text, about)
             fit = (each for each in others if not contains(each.text, right[query.id]))
             shown += [each for each, _ in zip(fit, range(self.passages - len(shown)), strict=False)]
             self._draw("passages", query.id).shuffle(shown)
             ids = frozenset(each.id for each in gold)
-            yield Question(query.id, query.text, right[query.id] if gold else (), ids, tuple(shown))
+            yield Question(query.id, query.text, right[query.id] if gold else (), ids, tuple(shown), about)
 
     def _withholds(self, document: str) -> bool:
         return self._draw("withheld", document).random() < self.unanswerable
@@ -147,7 +150,7 @@ def _from_file(file: Path) -> Iterator[Question]:
             at for at, each in enumerate(passages, 1) if right and contains(each.text, right)
         ]
         ids = frozenset(passages[at - 1].id for at in gold if 1 <= at <= len(passages))
-        yield Question(str(row.get("id", number)), text, right, ids, passages)
+        yield Question(str(row.get("id", number)), text, right, ids, passages, ids)
 
 
 def _passages(given: Any, where: str) -> Iterator[Text]:

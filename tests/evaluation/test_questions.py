@@ -83,6 +83,8 @@ def test_leaves_out_what_a_training_has_learned_from(folder: Path, tmp_path: Pat
     asked = Questions(str(folder), unanswerable=0, unseen_by=str(rows)).by_id
     assert len(asked) == len(TOPICS) - 3
     assert not {"q0", "q5", "q7"} & asked.keys()
+    # What is withheld was learned from all the same.
+    assert not {"q0", "q5", "q7"} & Questions(str(folder), unanswerable=0.9, unseen_by=str(rows)).by_id.keys()
 
 
 def test_reads_lines_with_passages_or_without(tmp_path: Path) -> None:
