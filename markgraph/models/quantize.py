@@ -90,6 +90,7 @@ def _loaded(folder: Path, mode: str, ids: list[int]) -> "tuple[Decoder, Form]":
 
 def _weighed(make: "Callable[[], Decoder]") -> "tuple[Decoder, int]":
     """Return what `make` returns, and the bytes of the tensors that it left in this process."""
+    gc.collect()  # what is garbage now is not of what is made
     before = tensor_bytes()
     made = make()
     gc.collect()
