@@ -29,7 +29,7 @@ class Base:
 
     @classmethod
     def of(cls, model: Mapping[str, Any]) -> "Base":
-        """Return the base that a composed `model` config names.
+        """Return the base that a composed `model` config names, without the adapter that it may name too.
 
         Raises:
             ConfigError: that model has no weights here.

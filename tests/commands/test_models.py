@@ -28,7 +28,7 @@ def tiny(tmp_path: Path, cache: Path) -> tuple[str, str]:
 
 def test_lists_models_with_their_tiers_and_fetches_nothing(markgraph: Command, cache: Path) -> None:
     listed = {each["name"]: each for each in json.loads(markgraph("models", "output=json").out)}
-    assert listed["smollm2"]["tiers"] == ["tiny"]
+    assert listed["smollm2_answers"]["tiers"] == ["tiny"]
     assert listed["qwen_7b"]["tiers"] == ["large"]
     assert listed["fake"]["source"] is None
     assert all(each["fetched"] is None for each in listed.values())
