@@ -1,15 +1,18 @@
 """Puts the candidate against what is in service: the gate before a model is registered."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from markgraph.errors import ConfigError
 from markgraph.evaluation.comparison import Guards, check_guards, compare
 from markgraph.security.effects import Effect, does
-from markgraph.training.answers import MEASURED
+from markgraph.training.answers import GROUNDEDNESS, LATENCY, MEASURED, REFUSALS
 from markgraph.training.runs import Runs, read_json, write_json
 from markgraph.training.state import TrainState
+
+ALLOWED: Mapping[str, float | str] = {GROUNDEDNESS: 0.15, REFUSALS: 0.15, LATENCY: "50%"}
+"""How much worse answers may be, unless somebody says otherwise."""
 
 
 @does(Effect.STORES)
@@ -19,7 +22,7 @@ class Compare:
 
     runs: Runs
     seed: int
-    answers: Mapping[str, float | str | None] | None = None
+    answers: Mapping[str, float | str | None] | None = field(default_factory=lambda: dict(ALLOWED))
     """By what answers are measured by, how much the candidate may be worse; it counts where there are any."""
     guards: Guards | None = None
     """The same by any metric, which then has to be there."""

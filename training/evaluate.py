@@ -49,7 +49,7 @@ class Evaluate:
     """What the validator compares an answer's sentences with."""
     rows: str | None = None
     """A file of rows to score on, one JSON object a line; None: those that were held back."""
-    answers: int | None = None
+    answers: int | None = 48
     """Of these rows, how many both models answer, so that guards can look at that; None: none."""
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """A builder called without config does what the shipped config does."""
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from functools import partial
 from typing import Any
 
@@ -22,11 +22,15 @@ def stages(graph: str) -> dict[str, DictConfig]:
     }
 
 
+def default_of(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
 @pytest.mark.parametrize("graph", ["qa", "agent", "ingest", "evaluate", "train"])
 def test_the_configs_values_are_the_codes_defaults(graph: str) -> None:
     for name, stage in stages(graph).items():
         made: partial[Any] = instantiate(stage)
-        defaults = {field.name: field.default for field in fields(made.func) if field.default is not MISSING}
+        defaults = {field.name: default_of(field) for field in fields(made.func)}
         for key, value in made.keywords.items():
             if (graph, name, key) not in EXCEPTIONS:
                 assert value == defaults[key], f"{graph}.{name}.{key}"
