@@ -26,6 +26,7 @@ from markgraph.retrieval.chroma_sqlite import (
     permitted_ids,
     records_of,
 )
+from markgraph.retrieval.chroma_vectors import wipe_unfilled
 from markgraph.retrieval.dense import BATCH, Embedder, check_embedder
 from markgraph.retrieval.generations import Generation
 from markgraph.retrieval.storage import storage_errors, write_whole
@@ -90,6 +91,8 @@ class ChromaIndex(ChromaBase):
             # Chroma takes its log in when it is read. No other wrote meanwhile, so what changed is ours.
             collection.count()
             self._opened, self._applied = collection, self._position()
+            for segment in self.path.glob(UUID_PATTERN):
+                wipe_unfilled(segment)
 
     def at(self, generation: str, embedder: Embedder) -> "ChromaIndex":
         """Return an index over another generation in the same folder."""

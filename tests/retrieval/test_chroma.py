@@ -27,6 +27,19 @@ index = TestChromaIndex().make_index(Path(sys.argv[1]))
 index.remove([chunk(f"payment {n}", source=str(n)).id for n in range(10)])
 index.add([chunk("payment anew", source="new")])
 """
+LEFT_IN_MEMORY = """
+import sys
+from pathlib import Path
+from tests.retrieval.test_chroma import ChromaIndex, HashEmbeddings, chunk
+text = "the customer shall pay each invoice within thirty days of receipt. "
+embedder = HashEmbeddings(dimensions=16)
+index = ChromaIndex(Path(sys.argv[1]) / "read", embedder)
+index.add([chunk(text * (n % 60 + 1), source=str(n)) for n in range(300)])
+for n in range(8):
+    assert len(index.scan()) > 0
+    new = ChromaIndex(Path(sys.argv[1]) / f"new{n}", embedder)
+    new.add([chunk("another thing")])
+"""
 
 
 class TestChromaIndex(DenseSuite):
@@ -75,6 +88,13 @@ def test_two_that_only_search_do_not_make_each_other_open_chroma_anew(tmp_path: 
     for index in (other, one, other):
         assert found(index, "payment", ANNA) == {"payment"}
     assert one._opened is opened
+
+
+def test_files_of_vectors_hold_no_texts_that_were_in_memory(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", LEFT_IN_MEMORY, str(tmp_path)], check=True, cwd=ROOT)
+    files = list(tmp_path.rglob("*.bin"))
+    assert len(files) >= 9
+    assert [file for file in files if b"each invoice" in file.read_bytes()] == []
 
 
 def open_files() -> int:
