@@ -27,6 +27,7 @@ from markgraph.training.compare import Compare
 from markgraph.training.conclude import Conclude
 from markgraph.training.confirm import Confirm
 from markgraph.training.evaluate import Evaluate
+from markgraph.training.join import Workshop
 from markgraph.training.pipeline import TRAIN, Stages, origin_of
 from markgraph.training.plan import Plan
 from markgraph.training.prepare import Prepare
@@ -60,7 +61,7 @@ def build(
 ) -> TrainGraph:
     """Return the compiled graph; `settings` is the config of all that the training depends on."""
     base = Base.of(settings["model"])
-    name = name or name_of(base, stages)
+    name, workshop = name or name_of(base, stages), Workshop(stages, base, runs, seed)
     graph = StateGraph(TrainState, Caller, input_schema=TrainRequest, output_schema=TrainReport)
     wiring = Wiring(graph, "train", Guard(policy, audit))
     wiring.add("authorize", authorize(graph="train", policy=policy, begin=nothing_yet))
@@ -69,10 +70,10 @@ def build(
         wiring.add(
             preparing(stage.name), prepare(stage=stage, runs=runs, base=base, seed=seed, policy=policy)
         )
-    wiring.add("plan", plan(runs=runs, stages=stages, base=base, settings=settings, seed=seed))
+    wiring.add("plan", plan(workshop=workshop, settings=settings))
     wiring.add("confirm", Confirm())
     for stage in stages:
-        wiring.add(stage.name, Train(stage, stages, base, runs, tracker, settings, seed))
+        wiring.add(stage.name, Train(stage, workshop, tracker, settings))
     wiring.add("evaluate", evaluate(stages, base, runs, registry, name, tracker, settings, embedder))
     wiring.add("compare", compare(runs=runs, seed=seed))
     wiring.add("register", Register(stages, base, runs, registry, name, settings))

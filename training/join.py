@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from langgraph.graph import END, START, StateGraph
-from transformers import Trainer, set_seed
+from transformers import Trainer, TrainerCallback, set_seed
 
 from markgraph.audit.types import Audit
 from markgraph.errors import UsageError
 from markgraph.graphs.wiring import Wiring
-from markgraph.launching.processes import Order, orders, send, size
+from markgraph.launching.processes import orders, send, size
 from markgraph.nodes.authorize import Authorize
 from markgraph.security.caller import Caller
 from markgraph.security.effects import Effect, does
@@ -22,8 +22,12 @@ from markgraph.training.extra import quiet
 from markgraph.training.pipeline import Stages, base_of, method_of, stage_folder
 from markgraph.training.port import Job, Training
 from markgraph.training.probe import Steps
+from markgraph.training.render import tokens_of
 from markgraph.training.runs import Runs
 from markgraph.training.state import TrainReport, TrainRequest, TrainState, nothing_yet
+
+PARTS = ("train", "held")
+"""A stage's files of rows: what it learns from, and what is held back."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +41,50 @@ class Together:
     """Where the models of earlier stages are: the run's folder, or that of its probe."""
     steps: int | None = None
     """Try only so many, without held-back rows; None trains to the end."""
+    longest: bool = False
+    """Begin with the longest rows, where the method's trainer leaves their order to others."""
     resume: str | None = None
     """The checkpoint to go on from."""
 
 
-def together(made: Callable[[], Training], training: Together) -> Training:
-    """Return what `made` makes, in the first process, while the others make the same.
+@dataclass(frozen=True)
+class Workshop:
+    """What all processes make the same trainings of."""
 
-    Raises:
-        UsageError: the method trains on one device only.
-    """
-    send(asdict(training))
-    return shareable(made())
+    stages: Stages
+    base: Base
+    runs: Runs
+    seed: int
+
+    def together(self, told: Together, *callbacks: TrainerCallback) -> Training:
+        """Return a training in the first process, while the others make the same.
+
+        Raises:
+            UsageError: the method trains on one device only.
+        """
+        send(asdict(told))
+        return self.training(told, *callbacks)
+
+    def training(self, told: Together, *callbacks: TrainerCallback) -> Training:
+        """Return the training that an order asks for."""
+        stage = next(each for each in self.stages if each.name == told.stage)
+        run, models = Path(told.run), Path(told.models)
+        rows, held = (
+            self.runs.rows(stage_folder(run, stage.name) / "rows" / f"{part}.jsonl") for part in PARTS
+        )
+        # The models of earlier stages, in a probe, are those that their own first steps have made.
+        base = base_of(stage, self.stages, self.base, models)
+        if told.longest:
+            rows = sorted(rows, key=lambda row: tokens_of(base, row), reverse=True)
+        # Adapters begin at random: whatever ran before in this process must make no difference.
+        set_seed(self.seed)
+        # Without held-back rows in a probe: their loss is no part of a step.
+        folder, kept = stage_folder(models, stage.name), () if told.steps else held
+        job = Job(base, rows, kept, folder, self.seed, callbacks=callbacks)
+        training = shareable(method_of(stage, models).training(job))
+        if told.longest and isinstance(training, Trainer):
+            training.args.train_sampling_strategy = "sequential"
+        return training
 
 
 def shareable(training: Training) -> Training:
@@ -70,10 +106,7 @@ def shareable(training: Training) -> Training:
 class Join:
     """Trains what the first process trains, on its own part of each batch; writes nothing."""
 
-    stages: Stages
-    base: Base
-    runs: Runs
-    seed: int
+    workshop: Workshop
 
     def needs(self, state: TrainState) -> list[Need]:  # noqa: ARG002
         """Return the permission to train models."""
@@ -83,22 +116,10 @@ class Join:
         """Return nothing that the state holds."""
         with quiet():
             for order in orders():
-                self._train(order)
+                told = Together(**order)
+                tried = [Steps(told.steps)] if told.steps else []
+                self.workshop.training(told, *tried).train(resume_from_checkpoint=told.resume)
         return {}
-
-    def _train(self, order: Order) -> None:
-        told = Together(**order)
-        stage = next(each for each in self.stages if each.name == told.stage)
-        run, models = Path(told.run), Path(told.models)
-        rows = stage_folder(run, stage.name) / "rows"
-        held = () if told.steps else self.runs.rows(rows / "held.jsonl")
-        callbacks = [Steps(told.steps)] if told.steps else []
-        base = base_of(stage, self.stages, self.base, models)
-        folder = stage_folder(models, stage.name)
-        set_seed(self.seed)
-        job = Job(base, self.runs.rows(rows / "train.jsonl"), held, folder, self.seed, callbacks=callbacks)
-        training = shareable(method_of(stage, models).training(job))
-        training.train(resume_from_checkpoint=told.resume)
 
 
 def build(
@@ -115,7 +136,7 @@ def build(
     graph = StateGraph(TrainState, Caller, input_schema=TrainRequest, output_schema=TrainReport)
     wiring = Wiring(graph, "train", Guard(policy, audit))
     wiring.add("authorize", authorize(graph="train", policy=policy, begin=nothing_yet))
-    wiring.add("join", Join(stages, Base.of(settings["model"]), runs, seed))
+    wiring.add("join", Join(Workshop(stages, Base.of(settings["model"]), runs, seed)))
     graph.add_edge(START, "authorize")
     graph.add_edge("authorize", "join")
     graph.add_edge("join", END)

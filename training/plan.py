@@ -8,25 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from langgraph.runtime import Runtime
-from transformers import set_seed
 
 from markgraph.errors import ConfigError
 from markgraph.security.caller import Caller
 from markgraph.security.effects import Effect, does
 from markgraph.training import state as channels
-from markgraph.training.base import Base
 from markgraph.training.begin import hash_of
 from markgraph.training.extra import quiet
-from markgraph.training.join import Together, together
-from markgraph.training.pipeline import Stage, Stages, base_of, method_of, origin_of, stage_folder
-from markgraph.training.port import Job
+from markgraph.training.join import PARTS, Together, Workshop
+from markgraph.training.memory import within_memory
+from markgraph.training.pipeline import Stage, base_of, method_of, origin_of, stage_folder
+from markgraph.training.port import Training
 from markgraph.training.probe import Steps, measuring_memory
-from markgraph.training.render import prompt_ids
-from markgraph.training.rows import Row
-from markgraph.training.runs import Runs, write_json
-
-TEXTS = ("completion", "chosen", "rejected", "text", "query", "positive", "premise", "hypothesis")
-"""Columns of text, beside the prompt's messages."""
+from markgraph.training.render import tokens_of
+from markgraph.training.runs import write_json
 
 
 @does(Effect.STORES)
@@ -34,11 +29,8 @@ TEXTS = ("completion", "chosen", "rejected", "text", "query", "positive", "premi
 class Plan:
     """Estimates rows, tokens, steps, time and memory, and writes plan.json."""
 
-    runs: Runs
-    stages: Stages
-    base: Base
+    workshop: Workshop
     settings: Mapping[str, Any]
-    seed: int
     steps: int = 2
     """Steps of each stage that are tried; the first, which warms up, does not count for the time."""
 
@@ -48,38 +40,33 @@ class Plan:
 
     def __call__(self, state: channels.TrainState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return the plan."""
-        run = self.runs.of(state["run"])
+        stages, base, run = self.workshop.stages, self.workshop.base, self.workshop.runs.of(state["run"])
         with _scratch(run / "probe") as scratch, quiet():
-            stages = []
-            for stage in self.stages:
+            plans = []
+            for stage in stages:
                 runtime.stream_writer({"stage": stage.name, "planning": True})
-                stages.append(self._of_stage(stage, run, scratch))
+                plans.append(self._of_stage(stage, run, scratch))
         plan: channels.Plan = {
             "config_hash": hash_of(self.settings),
-            "base": origin.name if (origin := origin_of(self.stages, self.base)) else "from nothing",
-            "stages": stages,
-            "seconds": sum(each["seconds"] for each in stages),
-            "peak_bytes": max(each["peak_bytes"] for each in stages),
-            "peak_gpu_bytes": max(each["peak_gpu_bytes"] for each in stages),
+            "base": origin.name if (origin := origin_of(stages, base)) else "from nothing",
+            "stages": plans,
+            "seconds": sum(each["seconds"] for each in plans),
+            "peak_bytes": max(each["peak_bytes"] for each in plans),
+            "peak_gpu_bytes": max(each["peak_gpu_bytes"] for each in plans),
         }
         write_json(run / "plan.json", plan)
         return {"plan": plan}
 
     def _of_stage(self, stage: Stage, run: Path, scratch: Path) -> channels.StagePlan:
-        rows = self.runs.rows(stage_folder(run, stage.name) / "rows" / "train.jsonl")
-        held = self.runs.rows(stage_folder(run, stage.name) / "rows" / "held.jsonl")
-        # The models of earlier stages are those that their own first steps have made.
-        base, method = base_of(stage, self.stages, self.base, scratch), method_of(stage, scratch)
-        folder, probe = stage_folder(scratch, stage.name), Steps(self.steps)
-        set_seed(self.seed)
-        with measuring_memory() as peak:
-            # Without held-back rows: their loss is no part of a step.
-            job = Job(base, rows, (), folder, self.seed, callbacks=[probe])
-            shared = Together(stage.name, str(run), str(scratch), steps=self.steps)
-            training = together(lambda: method.training(job), shared)
-            training.train()
-        if any(stage.name in (each.base, *each.models.values()) for each in self.stages):
-            training.save_model(str(folder / "model"))
+        base = base_of(stage, self.workshop.stages, self.workshop.base, scratch)
+        method, runs, folder = method_of(stage, scratch), self.workshop.runs, stage_folder(run, stage.name)
+        rows, held = (runs.rows(folder / "rows" / f"{part}.jsonl") for part in PARTS)
+        with measuring_memory() as peak, within_memory(stage.name, method):
+            # What the longest rows take is known before anything is trained.
+            self._try(stage, run, scratch, 1, longest=True)
+            training, probe = self._try(stage, run, scratch, self.steps)
+        if any(stage.name in (each.base, *each.models.values()) for each in self.workshop.stages):
+            training.save_model(str(stage_folder(scratch, stage.name) / "model"))
         timed = probe.seconds[1:] or probe.seconds
         per_step = sum(timed) / len(timed)
         return {
@@ -95,13 +82,13 @@ class Plan:
             "peak_gpu_bytes": peak.gpu_bytes,
         }
 
-
-def tokens_of(base: Base, row: Row) -> int:
-    """Return how many tokens a row has: its prompt as it is served, and each of its texts."""
-    texts = [str(row[key]) for key in TEXTS if key in row]  # type: ignore[literal-required]
-    texts += row.get("negatives", [])
-    found = sum(len(base.tokenizer(text, add_special_tokens=False).input_ids) for text in texts)
-    return found + (len(prompt_ids(base, row["messages"])) if "messages" in row else 0)
+    def _try(
+        self, stage: Stage, run: Path, scratch: Path, steps: int, *, longest: bool = False
+    ) -> tuple[Training, Steps]:
+        probe, told = Steps(steps), Together(stage.name, str(run), str(scratch), steps=steps, longest=longest)
+        training = self.workshop.together(told, probe)
+        training.train()
+        return training, probe
 
 
 @contextmanager

@@ -17,6 +17,8 @@ IGNORED = -100
 """The label of a token that is not learned, as torch's cross entropy has it."""
 _ROLES: dict[str, type[BaseMessage]] = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
 _PROBE = "probe"
+_TEXTS = ("completion", "chosen", "rejected", "text", "query", "positive", "premise", "hypothesis")
+"""Columns of text, beside the prompt's messages."""
 
 
 class Tokens(NamedTuple):
@@ -41,6 +43,14 @@ def prompt_ids(base: Base, messages: Sequence[Message]) -> list[int]:
     """Return the prompt of these messages: the ids that serving makes of them."""
     turns = [_ROLES[each["role"]](each["content"]) for each in messages]
     return encode(base.tokenizer, turns, [], None, base.template_values)
+
+
+def tokens_of(base: Base, row: Row) -> int:
+    """Return how many tokens a row has: its prompt as it is served, and each of its texts."""
+    texts = [str(row[key]) for key in _TEXTS if key in row]  # type: ignore[literal-required]
+    texts += row.get("negatives", [])
+    found = sum(len(base.tokenizer(text, add_special_tokens=False).input_ids) for text in texts)
+    return found + (len(prompt_ids(base, row["messages"])) if "messages" in row else 0)
 
 
 def completion_ids(base: Base, text: str) -> list[int]:

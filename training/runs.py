@@ -76,11 +76,22 @@ def alone(run: Path) -> Iterator[None]:
     Raises:
         UsageError: another is at it.
     """
-    lock = FileLock(run / "train.lock")
+    with held(run / "train.lock", run.name):
+        yield
+
+
+@contextmanager
+def held(place: Path, run: str) -> Iterator[None]:
+    """Hold a lock of a run.
+
+    Raises:
+        UsageError: another has it.
+    """
+    lock = FileLock(place)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise UsageError(f"Another process is at work on run {run.name!r}. Wait for it.") from error
+        raise UsageError(f"Another process is at work on run {run!r}. Wait for it.") from error
     try:
         yield
     finally:

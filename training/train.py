@@ -11,20 +11,18 @@ from time import perf_counter
 from typing import Any
 
 from langgraph.runtime import Runtime
-from transformers import set_seed
 
 from markgraph.ingestion.interrupt import check_interrupted, interruptible
 from markgraph.security.caller import Caller
 from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Resource
-from markgraph.training.base import Base
 from markgraph.training.extra import quiet
 from markgraph.training.follow import Follow
-from markgraph.training.join import Together, together
-from markgraph.training.pipeline import Stage, Stages, base_of, method_of, stage_folder
+from markgraph.training.join import Together, Workshop
+from markgraph.training.memory import within_memory
+from markgraph.training.pipeline import Stage, stage_folder
 from markgraph.training.plots import draw_log
-from markgraph.training.port import Job, Training
-from markgraph.training.runs import Runs, alone
+from markgraph.training.runs import alone
 from markgraph.training.state import TrainState
 from markgraph.training.tracking import Tracker, about
 
@@ -38,12 +36,9 @@ class Train:
     """Does what the plan says of one stage; `model/` in its folder is what was trained."""
 
     stage: Stage
-    stages: Stages
-    base: Base
-    runs: Runs
+    workshop: Workshop
     tracker: Tracker | None
     settings: Mapping[str, Any]
-    seed: int
 
     def needs(self, state: TrainState) -> list[Need]:  # noqa: ARG002
         """Return the permission to train models."""
@@ -55,12 +50,15 @@ class Train:
         Raises:
             KeyboardInterrupt: Ctrl-C was pressed; what was trained until then is in a checkpoint.
         """
-        run = self.runs.of(state["run"])
+        run = self.workshop.runs.of(state["run"])
         folder = stage_folder(run, self.stage.name)
         with alone(run), about(self.tracker, state, self.settings) as tracking, quiet():
             follow = Follow(self.stage.name, folder / "log.jsonl", runtime.stream_writer, tracking)
-            training, began = self._training(run, folder, follow), perf_counter()
-            training.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
+            resume = last_checkpoint(folder / "checkpoints")
+            told = Together(self.stage.name, str(run), str(run), resume=resume)
+            with within_memory(self.stage.name, self.stage.method):
+                training, began = self.workshop.together(told, follow), perf_counter()
+                training.train(resume_from_checkpoint=resume)
             seconds = perf_counter() - began
             check_interrupted()
             training.save_model(str(folder / "model"))
@@ -86,17 +84,6 @@ class Train:
                 interrupted.set()
                 await asyncio.wait([training], timeout=PATIENCE)
                 raise
-
-    def _training(self, run: Path, folder: Path, follow: Follow) -> Training:
-        rows = self.runs.rows(folder / "rows" / "train.jsonl")
-        held = self.runs.rows(folder / "rows" / "held.jsonl")
-        base = base_of(self.stage, self.stages, self.base, run)
-        # Adapters begin at random: whatever ran before in this process must make no difference.
-        set_seed(self.seed)
-        job = Job(base, rows, held, folder, self.seed, callbacks=[follow])
-        resume = last_checkpoint(folder / "checkpoints")
-        shared = Together(self.stage.name, str(run), str(run), resume=resume)
-        return together(lambda: method_of(self.stage, run).training(job), shared)
 
 
 def last_checkpoint(folder: Path) -> str | None:

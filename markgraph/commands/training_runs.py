@@ -6,16 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
-from markgraph.errors import StorageError, UsageError
+from markgraph.errors import StorageError
 from markgraph.models.merge import forget
 from markgraph.retrieval.storage import storage_errors
 from markgraph.security.caller import tenant_of
-
-TRAINING = "train.lock"
-"""What whoever trains holds in a run's folder: a server's process, too."""
+from markgraph.training.runs import alone as in_training
+from markgraph.training.runs import held
 
 
 def folder_of(config: DictConfig) -> Path:
@@ -32,7 +30,7 @@ def alone(run: Path) -> Iterator[None]:
     """
     place = run.with_name(f"{run.name}.lock")
     place.parent.mkdir(parents=True, exist_ok=True)
-    with _held(place, run.name):
+    with held(place, run.name):
         try:
             yield
         finally:
@@ -48,24 +46,11 @@ def all_of(tenant: str, runs: Path) -> Iterator[list[Path]]:
         StorageError: it can't be told whose one is.
     """
     found = [claim.parent for claim in sorted(runs.glob("*/run.json")) if _tenant_of(claim) == tenant]
-    with ExitStack() as held:
+    with ExitStack() as several:
         for run in found:
-            held.enter_context(alone(run))
-            held.enter_context(_held(run / TRAINING, run.name))
+            several.enter_context(alone(run))
+            several.enter_context(in_training(run))
         yield found
-
-
-@contextmanager
-def _held(place: Path, name: str) -> Iterator[None]:
-    lock = FileLock(place)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UsageError(f"Another process is at work on run {name!r}. Wait for it.") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def delete(runs: Sequence[Path]) -> list[str]:

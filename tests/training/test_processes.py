@@ -9,7 +9,7 @@ import pytest
 
 from markgraph.cli import run
 from markgraph.errors import UsageError
-from markgraph.training.join import Together, shareable, together
+from markgraph.training.join import shareable
 from tests.commands.conftest import Ran
 from tests.engines.tiny import tiny_llama
 from tests.training.runs import losses, read, rows, settings, write_rows
@@ -65,7 +65,7 @@ class Alone:
 
 
 def test_a_method_that_trains_in_one_process_is_refused_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(together(Alone, Together("train", "r", "r")), Alone)
+    assert isinstance(shareable(Alone()), Alone)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="trains in one process; got 2"):
         shareable(Alone())
