@@ -6,6 +6,8 @@ from pathlib import Path
 
 from markgraph.errors import SealError
 from markgraph.retrieval.bodies import from_text, to_text
+from markgraph.retrieval.chunk_rows import is_outdated
+from markgraph.retrieval.storage import write_whole
 from markgraph.security.sealing.keyring import Keyring
 
 
@@ -41,6 +43,24 @@ class SealedRows:
                     plain = self.seal.open(self.tenant, self._about(file, number), sealed).decode()
                 yield plain
 
+    def reseal(self, file: Path) -> int:
+        """Seal lines in clear, or under an old key, and return how many; what can't be read stays."""
+        if self.seal is None:
+            return 0
+        with file.open(encoding="utf-8") as kept:
+            lines = list(kept)
+        old = 0
+        for number, line in enumerate(lines):
+            sealed = from_text(line.rstrip("\n"))
+            if not is_outdated(self.seal, self.tenant, sealed):
+                continue
+            about = self._about(file, number)
+            plain = line if sealed is None else self.seal.open(self.tenant, about, sealed).decode()
+            lines[number], old = self.line(file, number, plain), old + 1
+        if old:
+            write_whole(file, "".join(lines))
+        return old
+
     def _about(self, file: Path, number: int) -> tuple[str, ...]:
         return ("training row", file.relative_to(self.runs).as_posix(), str(number))
 
@@ -51,6 +71,6 @@ def _wrong(file: Path, *, sealed: bool) -> SealError:
             f"The rows in {file} are sealed, and there is no keyring: seal=none. Go on with seal=keyring."
         )
     return SealError(
-        f"The rows in {file} are not sealed, and seal=keyring takes no others. Begin another run, or go on "
-        "with this one with seal=none."
+        f"The rows in {file} are not sealed, and seal=keyring takes no others. Run `markgraph keys reseal` "
+        "once, begin another run, or go on with this one with seal=none."
     )

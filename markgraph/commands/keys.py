@@ -16,6 +16,7 @@ from markgraph.citations.index import relink
 from markgraph.commands.checks import OUTPUTS, check_choice
 from markgraph.commands.guarded import check_tenant, journal_of
 from markgraph.commands.training_runs import all_of, delete, folder_of
+from markgraph.commands.training_runs import reseal as reseal_rows
 from markgraph.errors import ConfigError, DeniedError, UsageError
 from markgraph.ingestion.lock import alone
 from markgraph.models.registry import Registry
@@ -111,11 +112,11 @@ def rotate(config: DictConfig, keyring: Keyring) -> dict[str, Any]:
 
 
 def reseal(config: DictConfig, keyring: Keyring) -> dict[str, Any]:
-    """Seal a collection, the threads and the feedback anew.
+    """Seal a collection, the threads, the feedback and the rows of trainings anew.
 
     Raises:
         SealError: there is no keyring.
-        UsageError: there is no such collection.
+        UsageError: there is no such collection, or a training is in progress.
     """
     Masters(keyring.file).read()
     folder = Path(config.data_dir).expanduser() / config.collection
@@ -123,7 +124,7 @@ def reseal(config: DictConfig, keyring: Keyring) -> dict[str, Any]:
     # The keyring of all of them, so that each sees what another does.
     names = ("index", "ledger", "citations", "checkpoint", "ratings")
     index, ledger, citations, threads, ratings = make_services(config, *names, seal=keyring)
-    done = {"documents": 0, "chunks": 0, "threads": 0, "feedback": 0}
+    done = {"documents": 0, "chunks": 0, "threads": 0, "feedback": 0, "rows": 0}
     with tqdm(unit="row", desc="sealing", disable=None, file=sys.stderr) as bar:
         with alone(folder):
             done["documents"] = ledger.reseal(bar.update)
@@ -135,6 +136,7 @@ def reseal(config: DictConfig, keyring: Keyring) -> dict[str, Any]:
             done["threads"] = reseal_threads(threads, bar.update)
         if ratings is not None:
             done["feedback"] = ratings.reseal(bar.update)
+        done["rows"] = reseal_rows(folder_of(config), keyring, bar.update)
     if others := [name for name in _collections(folder.parent) if name != folder.name]:
         _hint(f"Other collections are as they were: {', '.join(others)}. Reseal each with collection=NAME.")
     return done

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -12,8 +12,9 @@ from markgraph.errors import StorageError
 from markgraph.models.merge import forget
 from markgraph.retrieval.storage import storage_errors
 from markgraph.security.caller import tenant_of
+from markgraph.security.sealing.keyring import Keyring
+from markgraph.training.runs import Runs, held
 from markgraph.training.runs import alone as in_training
-from markgraph.training.runs import held
 
 
 def folder_of(config: DictConfig) -> Path:
@@ -38,19 +39,37 @@ def alone(run: Path) -> Iterator[None]:
 
 
 @contextmanager
-def all_of(tenant: str, runs: Path) -> Iterator[list[Path]]:
-    """Hold all runs that somebody of a tenant began.
+def all_of(tenant: str | None, runs: Path) -> Iterator[list[Path]]:
+    """Hold all runs that somebody of a tenant began, or, with None, all there are.
 
     Raises:
         UsageError: another process is at work on one.
         StorageError: it can't be told whose one is.
     """
-    found = [claim.parent for claim in sorted(runs.glob("*/run.json")) if _tenant_of(claim) == tenant]
+    claims = sorted(runs.glob("*/run.json"))
+    found = [claim.parent for claim in claims if tenant in (None, _tenant_of(claim))]
     with ExitStack() as several:
         for run in found:
             several.enter_context(alone(run))
             several.enter_context(in_training(run))
         yield found
+
+
+def reseal(folder: Path, seal: Keyring, progress: Callable[[int], object]) -> int:
+    """Seal the rows of all runs that are in clear, or under an old key, and return how many those were.
+
+    Raises:
+        UsageError: a run is in progress.
+    """
+    runs, sealed = Runs(folder, seal), 0
+    with all_of(None, folder) as found, storage_errors(folder):
+        for run in found:
+            sealing = runs.sealing(runs.tenant(run))
+            for file in sorted(run.glob("**/rows/*.jsonl")):
+                rows = sealing.reseal(file)
+                progress(rows)
+                sealed += rows
+    return sealed
 
 
 def delete(runs: Sequence[Path]) -> list[str]:

@@ -44,7 +44,7 @@ def test_what_lies_in_clear_is_sealed_and_goes_on(markgraph: Command, home: Path
     assert f"Keep a copy of {keyring}" in made.err
     assert "are not sealed" in ask(markgraph, SEALED).err
     done = markgraph("keys", "reseal", NO_WEIGHTS, "output=json").json
-    assert done == {"documents": 0, "chunks": 3, "threads": 1, "feedback": 0}
+    assert done == {"documents": 0, "chunks": 3, "threads": 1, "feedback": 0, "rows": 0}
     assert files_with(home, ROW) == []
     assert markgraph("keys", "reseal", NO_WEIGHTS, "output=json").json["chunks"] == 0
     after = ask(markgraph, SEALED).json

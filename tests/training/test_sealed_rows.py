@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from markgraph.cli import run
-from markgraph.errors import SealError, ShreddedError
+from markgraph.commands.training_runs import reseal
+from markgraph.errors import SealError, ShreddedError, UsageError
 from markgraph.security.sealing.keyring import Keyring
-from markgraph.training.runs import Runs, write_json
+from markgraph.training.runs import Runs, alone, write_json
 from tests.commands.conftest import Ran
 from tests.engines.tiny import tiny_llama
 from tests.training.runs import NAME, losses, rows, settings, write_rows
@@ -85,3 +86,21 @@ def test_a_row_in_clear_is_not_taken_for_a_sealed_one(file: Path, tmp_path: Path
     with pytest.raises(SealError, match="are not sealed, and seal=keyring takes no others"):
         Runs(tmp_path / "training", keyring).rows(file)
     assert Runs(tmp_path / "training").rows(file) == rows(1)
+
+
+def test_rows_in_clear_and_under_old_keys_are_sealed_anew(
+    file: Path, tmp_path: Path, keyring: Keyring
+) -> None:
+    before, runs = file.read_text(), Runs(tmp_path / "training", keyring)
+    assert reseal(runs.folder, keyring, bool) == 0
+    assert file.read_text() == before
+    keyring.rotate()
+    assert reseal(runs.folder, keyring, bool) == 3
+    assert runs.rows(file) == rows(3)
+    write_rows(file, rows(2))
+    assert reseal(runs.folder, keyring, bool) == 2
+    assert runs.rows(file) == rows(2)
+    with alone(runs.of("r")), pytest.raises(UsageError, match="at work on run 'r'"):
+        reseal(runs.folder, keyring, bool)
+    keyring.shred("acme")
+    assert reseal(runs.folder, keyring, bool) == 0
