@@ -90,8 +90,10 @@ class Policy:
 
     def drift(self, tokens: Tokens) -> Drift:
         """Return how far the policy is from the reference behind this prompt."""
-        own = logits(self.model, tokens).log_softmax(-1)  # (t, v)
         adapted = isinstance(self.reference, peft().PeftModel)
+        if self.model is self.reference and not adapted:  # the base itself
+            return Drift(0.0, 0.0)
+        own = logits(self.model, tokens).log_softmax(-1)  # (t, v)
         with self.reference.disable_adapter() if adapted else nullcontext():
             other = logits(self.reference, tokens).log_softmax(-1)  # (t, v)
         told = torch.tensor(tokens.completion, device=own.device)[:, None]  # (t, 1)
