@@ -162,6 +162,15 @@ def test_every_service_is_made_without_weights_disk_or_network(group: str, offli
     assert not home.exists()
 
 
+@pytest.mark.parametrize("file", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
+def test_what_an_experiment_sets_goes_before_what_its_command_has(file: Path) -> None:
+    text = file.read_text("utf-8")
+    command = next(line.split() for line in text.splitlines() if line.startswith("# markgraph "))
+    config = compose(command[2], [f"experiment={file.stem}"])
+    plain = {key: value for key, value in yaml.safe_load(text).items() if isinstance(value, str | int)}
+    assert {key: config[key] for key in plain} == plain
+
+
 def test_a_service_that_the_graph_has_no_use_for_is_not_made(offline: Path) -> None:
     config = compose("draw", [*NO_WEIGHTS, "corpus=eu_law"])
     assert build_graph(config).get_name() == "qa"

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from markgraph.errors import SealError, StorageError, UsageError
+from markgraph.launching.lock import TRAINING, held
 from markgraph.security.caller import tenant_of
 from markgraph.security.sealing.keyring import Keyring
+from markgraph.security.sealing.rows import SealedRows
 from markgraph.training.rows import Row
-from markgraph.training.sealed_rows import SealedRows
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -76,26 +75,8 @@ def alone(run: Path) -> Iterator[None]:
     Raises:
         UsageError: another is at it.
     """
-    with held(run / "train.lock", run.name):
+    with held(run / TRAINING, run.name):
         yield
-
-
-@contextmanager
-def held(place: Path, run: str) -> Iterator[None]:
-    """Hold a lock of a run.
-
-    Raises:
-        UsageError: another has it.
-    """
-    lock = FileLock(place)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UsageError(f"Another process is at work on run {run!r}. Wait for it.") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def write_json(place: Path, value: Any) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from markgraph.errors import StorageError
+from markgraph.launching.lock import TRAINING, held
 from markgraph.models.merge import forget
 from markgraph.retrieval.storage import storage_errors
 from markgraph.security.caller import tenant_of
 from markgraph.security.sealing.keyring import Keyring
-from markgraph.training.runs import Runs, held
-from markgraph.training.runs import alone as in_training
+from markgraph.security.sealing.rows import SealedRows
 
 
 def folder_of(config: DictConfig) -> Path:
@@ -51,7 +51,7 @@ def all_of(tenant: str | None, runs: Path) -> Iterator[list[Path]]:
     with ExitStack() as several:
         for run in found:
             several.enter_context(alone(run))
-            several.enter_context(in_training(run))
+            several.enter_context(held(run / TRAINING, run.name))
         yield found
 
 
@@ -61,10 +61,10 @@ def reseal(folder: Path, seal: Keyring, progress: Callable[[int], object]) -> in
     Raises:
         UsageError: a run is in progress.
     """
-    runs, sealed = Runs(folder, seal), 0
+    sealed = 0
     with all_of(None, folder) as found, storage_errors(folder):
         for run in found:
-            sealing = runs.sealing(runs.tenant(run))
+            sealing = SealedRows(folder, _tenant_of(run / "run.json"), seal)
             for file in sorted(run.glob("**/rows/*.jsonl")):
                 rows = sealing.reseal(file)
                 progress(rows)

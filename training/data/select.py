@@ -15,13 +15,13 @@ from markgraph.errors import ConfigError, UsageError
 from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions, together
 from markgraph.security.policy import Policy, Resource
+from markgraph.security.sealing.rows import SealedRows
 from markgraph.training.data.duplicates import NearDuplicates
 from markgraph.training.data.report import Counts
 from markgraph.training.data.source import Source
 from markgraph.training.data.split import Connected, held_back
 from markgraph.training.rows import Kind, Row
 from markgraph.training.runs import read_json, write_json
-from markgraph.training.sealed_rows import SealedRows
 
 TRAIN, HELD, REPORT = "rows/train.jsonl", "rows/held.jsonl", "report.json"
 """What lies in the folder of a run afterwards; the report comes last."""
