@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from langchain_core.embeddings import Embeddings
 from langgraph.runtime import Runtime
 
@@ -49,15 +50,19 @@ class Evaluate:
     """What the validator compares an answer's sentences with."""
     rows: str | None = None
     """A file of rows to score on, one JSON object a line; None: those that were held back."""
+    most: int | None = None
+    """So many of these rows at most, by lot: to score long ones can take longer than to train; None: all."""
     answers: int | None = 48
     """Of these rows, how many both models answer, so that guards can look at that; None: none."""
 
     def __post_init__(self) -> None:
-        if self.answers is not None and self.answers < MIN_ROWS:
-            raise ConfigError(
-                f"graph.evaluate.answers is {self.answers}. Allowed: {MIN_ROWS} or more, since fewer are too "
-                "few to tell, or null for none."
-            )
+        for name, instead in (("answers", "none"), ("most", "all")):
+            value = getattr(self, name)
+            if value is not None and value < MIN_ROWS:
+                raise ConfigError(
+                    f"graph.evaluate.{name} is {value}. Allowed: {MIN_ROWS} or more, since fewer are too "
+                    f"few to tell, or null for {instead}."
+                )
         if self.rows is not None and not Path(self.rows).expanduser().is_file():
             raise ConfigError(
                 f"graph.evaluate.rows is {self.rows!r}. Allowed: a file of rows, as JSON lines."
@@ -67,7 +72,7 @@ class Evaluate:
         """Return the means."""
         run = self.runs.of(state["run"])
         last = self.stages[-1]
-        rows = self._rows(run)
+        rows = some_of(self._rows(run), self.most)
         method = method_of(last, run)
         require_own(self.registry, self.name, caller_of(runtime))  # another may be in service by now
         models = {CHAMPION: self._in_service(), CANDIDATE: candidate_of(self.stages, self.base, run)}
@@ -118,3 +123,11 @@ class Evaluate:
         if origin is None:
             return self.base, model
         return replace(self.base, name=origin.name, source=origin.source, sha256=origin.sha256), model
+
+
+def some_of(rows: Sequence[Row], most: int | None) -> Sequence[Row]:
+    """Return `most` of the rows at most, in their order: the same whenever a run goes on."""
+    if most is None or len(rows) <= most:
+        return rows
+    drawn = np.random.default_rng(0).choice(len(rows), most, replace=False)
+    return [rows[at] for at in sorted(drawn)]
