@@ -14,8 +14,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.mamba.modeling_mamba import MambaPreTrainedModel
 from transformers.models.mamba2.modeling_mamba2 import Mamba2PreTrainedModel
 
+from markgraph.models.bars import bars_for_people
 from markgraph.models.safe_config import safe_config
-from markgraph.models.weights import bars_for_people
 from markgraph.training.base import Base
 from markgraph.training.extra import adapted
 from markgraph.training.scoring import is_adapter

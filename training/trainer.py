@@ -9,7 +9,8 @@ import torch
 from transformers import PrinterCallback
 
 from markgraph.errors import UsageError
-from markgraph.models.weights import bars_for_people, load_tokenizer
+from markgraph.models.bars import bars_for_people
+from markgraph.models.weights import load_tokenizer
 from markgraph.training.base import Base
 from markgraph.training.extra import peft
 from markgraph.training.lora import Lora

@@ -4,7 +4,7 @@ from typing import Any
 
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from markgraph.models.weights import bars_for_people
+from markgraph.models.bars import bars_for_people
 from markgraph.training.port import Job
 from markgraph.training.settings import Settings, arguments
 

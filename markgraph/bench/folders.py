@@ -10,8 +10,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from markgraph.models.bars import bars_for_people
 from markgraph.models.source import cache_folder
-from markgraph.models.weights import bars_for_people
 
 ENDS = ("eos_token", "eos_token_id")
 SIZES = {

@@ -6,12 +6,10 @@ Does not include: engines of our own, batching, quantised compute.
 import json
 import logging
 import shutil
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
+from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 
 from markgraph.errors import UsageError, WeightsError
+from markgraph.models.bars import bars_for_people
 from markgraph.models.manifest import check_manifest, write_manifest
 from markgraph.models.placement import Placement
 from markgraph.models.safe_config import check_model, safe_config
@@ -261,11 +260,6 @@ def _loading(place: Path) -> Iterator[None]:
             "and safetensors, or a .gguf file, of an architecture that transformers knows. "
             "Correct the source."
         ) from error
-
-
-def bars_for_people() -> AbstractContextManager[object]:
-    """Let transformers draw its progress bars on a terminal, and nowhere else."""
-    return nullcontext() if sys.stderr.isatty() else redirect_stderr(StringIO())
 
 
 class _quiet:  # noqa: N801 -- reads as a statement
