@@ -198,7 +198,7 @@ def test_a_candidate_that_learned_from_shuffled_rows_is_refused(
     chosen: list[str], model: str, home: Path, tmp_path: Path
 ) -> None:
     judged = write_rows(tmp_path / "judged.jsonl", rows(300)[240:])
-    gate = [f"graph.evaluate.rows={judged}", "graph.evaluate.most=40", "name=notices", "method.epochs=4"]
+    gate = [f"graph.evaluate.rows={judged}", "scored=40", "name=notices", "method.epochs=4"]
     good = trained(graph_of(chosen, *gate))
     assert (good["verdict"]["accepted"], good["verdict"]["rows"]) == (True, 40)
     Registry(home / "models").promote("notices")
