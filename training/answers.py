@@ -7,6 +7,7 @@ latency         minus the seconds until an answer as long as the row's own would
 Does NOT include: models that nobody chats with; what a graph does around a model.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,18 +24,19 @@ from markgraph.engines.native.engine import NativeEngine
 from markgraph.evaluation.answers import refusal
 from markgraph.evaluation.comparison import MIN_ROWS
 from markgraph.evaluation.scoring import groundedness
-from markgraph.ingestion.interrupt import check_interrupted
 from markgraph.models.catalog import settings_of
 from markgraph.models.chat import LocalChatModel
 from markgraph.training.base import Base
 from markgraph.training.pipeline import based_on
-from markgraph.training.port import Scores
+from markgraph.training.port import Each, Scores, every_row
 from markgraph.training.rewards import passages_of
 from markgraph.training.rows import Row
 from markgraph.training.scoring import speaks
+from markgraph.validation.features import Embed
 from markgraph.validation.refusals import REFUSAL, is_refusal
 
 GROUNDEDNESS, REFUSALS, LATENCY = MEASURED = ("groundedness", "refusals", "latency")
+SECONDS = "seconds"
 LONGEST = 2
 """What took longer than so many medians counts as that: something else had the machine."""
 ROOM = 16
@@ -58,6 +60,7 @@ def answer_scores(
     most: int,
     embedder: Embeddings,
     settings: Mapping[str, Any],
+    each: Each = every_row,
 ) -> dict[str, Scores]:
     """Return what the answers of each model are worth, row by row; nothing where that can't be told.
 
@@ -69,12 +72,20 @@ def answer_scores(
         most: how many.
         embedder: what the validator compares sentences with.
         settings: the model's config, as it is served with.
+        each: goes through the rows.
     """
     chosen = _chosen(rows, most)
     if len(chosen) < MIN_ROWS or not all(speaks(trained or base.folder) for base, trained in models.values()):
         return {}
-    said = _answered({who: _chat(model, settings) for who, model in models.items()}, chosen)
-    return {who: _scores(answers, chosen, embedder) for who, answers in said.items()}
+    are_shown = sum(bool(passages_of(row["messages"])) for row in chosen) >= MIN_ROWS
+    compared = embedder.embed_documents if are_shown else None
+    chats = {who: _chat(model, settings) for who, model in models.items()}
+    try:
+        found = each(lambda some: _measured(chats, some, compared), chosen)
+    finally:
+        for chat in chats.values():
+            chat.engine.close()  # type: ignore[attr-defined]  # the port leaves this open
+    return {who: _scores(found, who) for who in models}
 
 
 def right_answers(row: Row) -> Sequence[str] | None:
@@ -117,17 +128,18 @@ def _chat(model: Model, settings: Mapping[str, Any]) -> LocalChatModel:
     )
 
 
-def _answered(chats: Mapping[str, LocalChatModel], rows: Sequence[Row]) -> dict[str, list[Answer]]:
-    said: dict[str, list[Answer]] = {who: [] for who in chats}
-    try:
-        for row in rows:
-            for who, chat in chats.items():
-                check_interrupted()
-                said[who].append(_answer(chat, row))
-    finally:
-        for chat in chats.values():
-            chat.engine.close()  # type: ignore[attr-defined]  # the port leaves this open
-    return said
+def _measured(chats: Mapping[str, LocalChatModel], rows: Sequence[Row], compared: Embed | None) -> Scores:
+    """Return what can be told of each answer by itself, under the model's name."""
+    found: Scores = defaultdict(list)
+    for row in rows:
+        passages = passages_of(row["messages"])
+        # All answer before any is looked at: that would be work of its own between them.
+        for who, answer in [(who, _answer(chat, row)) for who, chat in chats.items()]:
+            found[f"{who}/{REFUSALS}"].append(refusal(answer.text, right_answers(row) or []))
+            found[f"{who}/{SECONDS}"].append(answer.seconds)
+            if compared and passages:
+                found[f"{who}/{GROUNDEDNESS}"].append(groundedness(answer.text, passages, compared))
+    return found
 
 
 def _answer(chat: LocalChatModel, row: Row) -> Answer:
@@ -142,14 +154,10 @@ def _answer(chat: LocalChatModel, row: Row) -> Answer:
     return Answer(text, first - began + expected * (times[-1] - first) / max(1, tokens))
 
 
-def _scores(answers: Sequence[Answer], rows: Sequence[Row], embedder: Embeddings) -> Scores:
-    said = list(zip(answers, rows, strict=True))
-    longest = LONGEST * median(each.seconds for each in answers)
-    scores = {
-        REFUSALS: [refusal(each.text, right_answers(row) or []) for each, row in said],
-        LATENCY: [-min(each.seconds, longest) for each in answers],
-    }
-    shown = [(each.text, passages) for each, row in said if (passages := passages_of(row["messages"]))]
-    if len(shown) >= MIN_ROWS:
-        scores[GROUNDEDNESS] = [groundedness(*each, embedder.embed_documents) for each in shown]
-    return scores
+def _scores(found: Scores, who: str) -> Scores:
+    seconds = found[f"{who}/{SECONDS}"]
+    longest = LONGEST * median(seconds)
+    latency = [-min(each, longest) for each in seconds]
+    scores = {REFUSALS: found[f"{who}/{REFUSALS}"], LATENCY: latency}
+    grounded = found.get(f"{who}/{GROUNDEDNESS}")
+    return {**scores, GROUNDEDNESS: grounded} if grounded else scores

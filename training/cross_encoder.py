@@ -19,7 +19,7 @@ from markgraph.models.weights import load_encoder
 from markgraph.retrieval.rerank import CrossEncoder as Reader
 from markgraph.training.base import Base
 from markgraph.training.classifier import reward_model
-from markgraph.training.port import Job, Scores, Training
+from markgraph.training.port import Each, Job, Scores, Training, every_row
 from markgraph.training.rows import Kind, Row
 from markgraph.training.settings import Settings
 from markgraph.training.whole import WholeTrainer
@@ -82,14 +82,16 @@ class CrossEncoder(Settings):
         base: Base,  # noqa: ARG002 -- the port has it
         model: Path | None,
         rows: Sequence[Row],
+        each: Each = every_row,
     ) -> Scores:
         """Return each row's part of the AUC; its mean is the AUC. A base without a head is at chance."""
         if model is None:
             return {self.metric: [0.5] * len(rows)}
         reader = Reader(f"file:{model}", max_tokens=self.text_tokens)
         if self.kind == "search":
-            return {self.metric: [_ahead(reader, row) for row in rows]}
-        logits = np.array([reader.scores(row["premise"], [row["hypothesis"]])[0] for row in rows])
+            return each(lambda some: {self.metric: [_ahead(reader, row) for row in some]}, rows)
+        found = each(lambda some: {"logit": [_follows(reader, row) for row in some]}, rows)
+        logits = np.array(found["logit"])
         labels = np.array([row["label"] for row in rows])
         return {
             self.metric: parts_of_auc(logits, labels),
@@ -111,6 +113,11 @@ def _ahead(reader: Reader, row: Row) -> float:
     """Return the part of a question's other passages that its own is ahead of; a tie is half."""
     right, *wrong = reader.scores(row["query"], [row["positive"], *row["negatives"]])
     return float(np.mean([_above(right, other) for other in wrong])) if wrong else 0.5
+
+
+def _follows(reader: Reader, row: Row) -> float:
+    """Return the logit of a hypothesis behind its premise."""
+    return float(reader.scores(row["premise"], [row["hypothesis"]])[0])
 
 
 def _above(one: float, other: float) -> float:

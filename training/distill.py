@@ -18,7 +18,7 @@ from torch import Tensor
 from markgraph.errors import ConfigError
 from markgraph.training.base import Base
 from markgraph.training.extra import trl
-from markgraph.training.port import Job, Scores, Training
+from markgraph.training.port import Each, Job, Scores, Training, every_row
 from markgraph.training.render import IGNORED, tokens
 from markgraph.training.rows import Kind, Row
 from markgraph.training.scoring import divergence, load, logits
@@ -64,17 +64,21 @@ class Distill(Settings):
         training: Training = made
         return training
 
-    def scores(self, base: Base, model: Path | None, rows: Sequence[Row]) -> Scores:
+    def scores(self, base: Base, model: Path | None, rows: Sequence[Row], each: Each = every_row) -> Scores:
         """Return nearness, which is -KL(teacher || student), and the mean log p of a completion's tokens."""
         student, teacher = load(base, model), load(self.taught_by, None)
-        found: Scores = {"nearness": [], "completion_logp": []}
-        for row in rows:
-            asked = tokens(base, row, row["completion"])
-            own, told = (logits(each, asked).log_softmax(-1) for each in (student, teacher))  # (t, v)
-            said = torch.tensor(asked.completion, device=own.device)[:, None]  # (t, 1)
-            found["nearness"].append(-float(divergence(*shared(told, own)).mean()))
-            found["completion_logp"].append(float(own.gather(1, said).mean()))
-        return found
+
+        def score(some: Sequence[Row]) -> Scores:
+            found: Scores = {"nearness": [], "completion_logp": []}
+            for row in some:
+                asked = tokens(base, row, row["completion"])
+                own, told = (logits(one, asked).log_softmax(-1) for one in (student, teacher))  # (t, v)
+                said = torch.tensor(asked.completion, device=own.device)[:, None]  # (t, 1)
+                found["nearness"].append(-float(divergence(*shared(told, own)).mean()))
+                found["completion_logp"].append(float(own.gather(1, said).mean()))
+            return found
+
+        return each(score, rows)
 
 
 class Taught:

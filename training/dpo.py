@@ -12,7 +12,7 @@ from typing import Any
 from markgraph.training.base import Base
 from markgraph.training.extra import dataset, trl
 from markgraph.training.pairs import Ready, columns, pair_scores, pairs
-from markgraph.training.port import Job, Scores, Training
+from markgraph.training.port import Each, Job, Scores, Training, every_row
 from markgraph.training.rows import Kind, Row
 from markgraph.training.scoring import Policy
 from markgraph.training.settings import Settings, arguments
@@ -50,12 +50,17 @@ class Dpo(Settings):
         )
         return made
 
-    def scores(self, base: Base, model: Path | None, rows: Sequence[Row]) -> Scores:
+    def scores(self, base: Base, model: Path | None, rows: Sequence[Row], each: Each = every_row) -> Scores:
         """Return whether and by how much the chosen answer is ahead, and nearness, minus the KL to it."""
         policy = Policy.of(base, model)
-        found = [(policy.drift(pair.chosen), policy.drift(pair.rejected)) for pair in pairs(base, rows)]
-        margins = [self.beta * (chosen.logratio - rejected.logratio) for chosen, rejected in found]
-        return pair_scores(margins, nearness=[-(chosen.kl + rejected.kl) / 2 for chosen, rejected in found])
+
+        def score(some: Sequence[Row]) -> Scores:
+            found = [(policy.drift(pair.chosen), policy.drift(pair.rejected)) for pair in pairs(base, some)]
+            margins = [self.beta * (chosen.logratio - rejected.logratio) for chosen, rejected in found]
+            nearness = [-(chosen.kl + rejected.kl) / 2 for chosen, rejected in found]
+            return pair_scores(margins, nearness=nearness)
+
+        return each(score, rows)
 
 
 def learned(base: Base, rows: Sequence[Row], limit: int | None) -> Any:

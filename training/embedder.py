@@ -21,7 +21,7 @@ from markgraph.errors import ConfigError
 from markgraph.models.embed import TransformerEmbeddings
 from markgraph.models.weights import load_encoder
 from markgraph.training.base import Base
-from markgraph.training.port import Job, Scores, Training
+from markgraph.training.port import Each, Job, Scores, Training, every_row
 from markgraph.training.rows import Kind, Row
 from markgraph.training.settings import Settings
 from markgraph.training.whole import WholeTrainer
@@ -68,7 +68,13 @@ class Embedder(Settings):
             processing_class=tokenizer,
         )
 
-    def scores(self, base: Base, model: Path | None, rows: Sequence[Row]) -> Scores:
+    def scores(
+        self,
+        base: Base,
+        model: Path | None,
+        rows: Sequence[Row],
+        each: Each = every_row,  # noqa: ARG002 -- what a rank is depends on all rows
+    ) -> Scores:
         """Return 1 / rank of each question's passage among all passages of these rows."""
         folder = model or self.origin(base).folder
         embedder = TransformerEmbeddings(f"file:{folder}", max_tokens=self.text_tokens)

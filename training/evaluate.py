@@ -1,6 +1,6 @@
 """Scores the candidate, and what is in service, on the same held-back rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from markgraph.training.answers import Model, answer_scores
 from markgraph.training.base import Base
 from markgraph.training.extra import quiet
 from markgraph.training.inherited import require_own
+from markgraph.training.journal import Journal
 from markgraph.training.pipeline import Stages, candidate_of, method_of, stage_folder
 from markgraph.training.port import Scores
 from markgraph.training.rows import Row
@@ -76,12 +77,12 @@ class Evaluate:
         method = method_of(last, run)
         require_own(self.registry, self.name, caller_of(runtime))  # another may be in service by now
         models = {CHAMPION: self._in_service(), CANDIDATE: candidate_of(self.stages, self.base, run)}
-        answered = self._answers(models, rows, runtime)
+        answered = self._answers(models, rows, run, runtime)
         found = {}
         for who, (base, model) in models.items():
-            runtime.stream_writer({"scoring": who, "rows": len(rows)})
+            each = _journal(run / "scores" / f"{who}.jsonl", f"the {who}", [models[who]], runtime)
             with quiet():
-                scored = method.scores(base, model, rows)
+                scored = method.scores(base, model, rows, each)
             scores = {metric: list(values) for metric, values in scored.items()} | answered.get(who, {})
             check_interrupted()
             write_json(run / "scores" / f"{who}.json", scores)
@@ -95,13 +96,13 @@ class Evaluate:
         return {"scores": found, "metric": method.metric}
 
     def _answers(
-        self, models: Mapping[str, Model], rows: Sequence[Row], runtime: Runtime[Caller]
+        self, models: Mapping[str, Model], rows: Sequence[Row], run: Path, runtime: Runtime[Caller]
     ) -> Mapping[str, Scores]:
         if self.answers is None:
             return {}
-        runtime.stream_writer({"scoring": "answers of both", "rows": min(self.answers, len(rows))})
+        each = _journal(run / "scores" / "answers.jsonl", "the answers of both", models.values(), runtime)
         with quiet():
-            return answer_scores(models, rows, self.answers, self.embedder, self.settings["model"])
+            return answer_scores(models, rows, self.answers, self.embedder, self.settings["model"], each)
 
     def _rows(self, run: Path) -> Sequence[Row]:
         """Return the rows to score on: none that was learned from, or is of a document that was."""
@@ -123,6 +124,14 @@ class Evaluate:
         if origin is None:
             return self.base, model
         return replace(self.base, name=origin.name, source=origin.source, sha256=origin.sha256), model
+
+
+def _journal(place: Path, what: str, models: Iterable[Model], runtime: Runtime[Caller]) -> Journal:
+    """Return what keeps the values of rows, for these models: another may be in service by now."""
+    about = [str(part) for base, model in models for part in (base.source, base.sha256, model)]
+    return Journal(
+        place, about, lambda row, rows: runtime.stream_writer({"scoring": what, "row": row, "rows": rows})
+    )
 
 
 def some_of(rows: Sequence[Row], most: int | None) -> Sequence[Row]:

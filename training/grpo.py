@@ -12,7 +12,7 @@ from typing import Any
 from markgraph.errors import ConfigError
 from markgraph.training.base import Base
 from markgraph.training.extra import dataset, trl
-from markgraph.training.port import Job, Scores, Training
+from markgraph.training.port import Each, Job, Scores, Training, every_row
 from markgraph.training.render import prompt_ids
 from markgraph.training.rewards import Rewards
 from markgraph.training.rows import Kind, Row
@@ -81,9 +81,9 @@ class Grpo(Settings):
         )
         return made
 
-    def scores(self, base: Base, model: Path | None, rows: Sequence[Row]) -> Scores:
+    def scores(self, base: Base, model: Path | None, rows: Sequence[Row], each: Each = every_row) -> Scores:
         """Return what the likeliest answers are worth, in all and by part, and how near they stay."""
-        return judged(self.rewards, base, model, rows, self.max_new_tokens)
+        return judged(self.rewards, base, model, rows, self.max_new_tokens, each)
 
 
 def _prompts(rows: Sequence[Row]) -> Any:

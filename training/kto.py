@@ -15,7 +15,7 @@ from markgraph.errors import ConfigError
 from markgraph.training.base import Base
 from markgraph.training.extra import dataset, trl
 from markgraph.training.pairs import Ready
-from markgraph.training.port import Job, Scores, Training
+from markgraph.training.port import Each, Job, Scores, Training, every_row
 from markgraph.training.render import tokens
 from markgraph.training.rows import Kind, Row
 from markgraph.training.scoring import Policy
@@ -86,16 +86,25 @@ class Kto(Settings):
             ]
         )
 
-    def scores(self, base: Base, model: Path | None, rows: Sequence[Row]) -> Scores:
+    def scores(self, base: Base, model: Path | None, rows: Sequence[Row], each: Each = every_row) -> Scores:
         """Return how far apart liked and disliked answers are, and nearness, minus the KL to the reference.
 
         The mean of `separation` over the rows of either kind is half the distance of their mean rewards.
         """
         policy = Policy.of(base, model)
-        found = [policy.drift(tokens(base, row, row["completion"])) for row in rows]
-        rewards = [self.beta * one.logratio for one in found]
-        separation = separated(rewards, [row["good"] for row in rows])
-        return {"separation": separation, "nearness": [-one.kl for one in found]}
+
+        def score(some: Sequence[Row]) -> Scores:
+            found = [policy.drift(tokens(base, row, row["completion"])) for row in some]
+            return {
+                "reward": [self.beta * one.logratio for one in found],
+                "nearness": [-one.kl for one in found],
+            }
+
+        found = each(score, rows)
+        return {
+            "separation": separated(found["reward"], [row["good"] for row in rows]),
+            "nearness": found["nearness"],
+        }
 
 
 def separated(rewards: Sequence[float], good: Sequence[bool]) -> list[float]:

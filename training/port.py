@@ -1,6 +1,6 @@
 """What a training method is: the rows it learns from, how it trains, and how its model is scored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,24 @@ from markgraph.training.rows import Kind, Row
 
 Scores = dict[str, list[float]]
 """Metric to its value for each held-back row, in the rows' order; higher is better for every metric."""
+
+
+class Each(Protocol):
+    """Goes through held-back rows for a method, and may know some of their values already."""
+
+    def __call__(
+        self, score: Callable[[Sequence[Row]], Scores], rows: Sequence[Row], at_once: int = 1
+    ) -> Scores:
+        """Return the values of all rows; `score` is asked for those of so many of them at once."""
+
+
+def every_row(score: Callable[[Sequence[Row]], Scores], rows: Sequence[Row], at_once: int = 1) -> Scores:
+    """Ask for the values of all rows, and keep nothing: an `Each`."""
+    found: Scores = {}
+    for begin in range(0, len(rows), at_once):
+        for metric, values in score(rows[begin : begin + at_once]).items():
+            found.setdefault(metric, []).extend(values)
+    return found
 
 
 @dataclass(frozen=True)
@@ -74,5 +92,10 @@ class Method(Protocol):
             UsageError: this method can't train such a model.
         """
 
-    def scores(self, base: Base, model: Path | None, rows: Sequence[Row]) -> Mapping[str, list[float]]:
-        """Return what a model reaches on held-back rows: the base as it is, or what was saved in `model`."""
+    def scores(
+        self, base: Base, model: Path | None, rows: Sequence[Row], each: Each = every_row
+    ) -> Mapping[str, list[float]]:
+        """Return what a model reaches on held-back rows: the base as it is, or what was saved in `model`.
+
+        Rows whose values do not depend on one another go through `each`.
+        """

@@ -26,7 +26,7 @@ from markgraph.errors import ConfigError
 from markgraph.training.base import Base
 from markgraph.training.extra import peft
 from markgraph.training.lora import Lora
-from markgraph.training.port import Job, OverBase, Scores, Training
+from markgraph.training.port import Each, Job, OverBase, Scores, Training, every_row
 from markgraph.training.ppo_checkpoint import Checkpoints
 from markgraph.training.ppo_loss import (
     Penalty,
@@ -92,9 +92,9 @@ class Ppo(OverBase):
         """Return the training; one of its steps is one batch of answers and all that is learned from them."""
         return PpoTraining(self, job)
 
-    def scores(self, base: Base, model: Path | None, rows: Sequence[Row]) -> Scores:
+    def scores(self, base: Base, model: Path | None, rows: Sequence[Row], each: Each = every_row) -> Scores:
         """Return what the likeliest answers are worth, in all and by part, and how near they stay."""
-        return judged(self.judge(base), base, model, rows, self.max_new_tokens)
+        return judged(self.judge(base), base, model, rows, self.max_new_tokens, each)
 
     def judge(self, base: Base) -> Judge:
         """Return what says what answers are worth."""

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from markgraph.errors import ConfigError
 from markgraph.models.weights import load_causal, load_tokenizer
 from markgraph.training.base import Base
-from markgraph.training.port import Job, Scores, Training
+from markgraph.training.port import Each, Job, Scores, Training, every_row
 from markgraph.training.rows import Kind, Row
 from markgraph.training.settings import Settings
 from markgraph.training.whole import WholeTrainer
@@ -115,6 +115,7 @@ class Pretrain(Settings):
         base: Base,  # noqa: ARG002 -- the port has it
         model: Path | None,
         rows: Sequence[Row],
+        each: Each = every_row,
     ) -> Scores:
         """Return the logarithm of each text's probability, in bits per byte.
 
@@ -123,7 +124,13 @@ class Pretrain(Settings):
         if model is None:
             return {self.metric: [-8.0] * len(rows)}
         tokenizer, scored = load_causal(model, "float32")
-        return {self.metric: [bits_per_byte(scored, tokenizer, row["text"], self.context) for row in rows]}
+
+        def score(some: Sequence[Row]) -> Scores:
+            return {
+                self.metric: [bits_per_byte(scored, tokenizer, row["text"], self.context) for row in some]
+            }
+
+        return each(score, rows)
 
     def _tokenizer(self, job: Job) -> Any:
         """Return the tokenizer of this run, which is made once: a resumed run must have the same."""

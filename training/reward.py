@@ -15,7 +15,7 @@ from markgraph.training.base import Base
 from markgraph.training.classifier import reward_model
 from markgraph.training.extra import dataset, trl
 from markgraph.training.pairs import pair_scores, pairs
-from markgraph.training.port import Job, Scores, Training
+from markgraph.training.port import Each, Job, Scores, Training, every_row
 from markgraph.training.render import Tokens
 from markgraph.training.rows import Kind, Row
 from markgraph.training.settings import Settings, arguments
@@ -55,14 +55,20 @@ class Reward(Settings):
         )
         return made
 
-    def scores(self, base: Base, model: Path | None, rows: Sequence[Row]) -> Scores:
+    def scores(self, base: Base, model: Path | None, rows: Sequence[Row], each: Each = every_row) -> Scores:
         """Return whether and by how much the chosen answer is ahead; a base without a score is at chance."""
         if model is None:
             return pair_scores([0.0] * len(rows))
         scored = reward_model(base, model)
         scored.to("cuda" if torch.cuda.is_available() else "cpu")
-        made = pairs(base, rows)
-        return pair_scores([rewarded(scored, pair.chosen) - rewarded(scored, pair.rejected) for pair in made])
+
+        def score(some: Sequence[Row]) -> Scores:
+            made = pairs(base, some)
+            return pair_scores(
+                [rewarded(scored, one.chosen) - rewarded(scored, one.rejected) for one in made]
+            )
+
+        return each(score, rows)
 
 
 @torch.no_grad()

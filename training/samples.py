@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 
 from markgraph.training.base import Base
 from markgraph.training.extra import peft
-from markgraph.training.port import Scores
+from markgraph.training.port import Each, Scores, every_row
 from markgraph.training.render import prompt_ids
 from markgraph.training.rewards import Judge
 from markgraph.training.rows import Row
@@ -96,19 +96,22 @@ def said_logits(model: Any, samples: Samples) -> Tensor:
     return logits
 
 
-def judged(judge: Judge, base: Base, model: Path | None, rows: Sequence[Row], most: int) -> Scores:
+def judged(
+    judge: Judge, base: Base, model: Path | None, rows: Sequence[Row], most: int, each: Each = every_row
+) -> Scores:
     """Return what the likeliest answers of a model are worth, and how near it stays to the base.
 
     Nearness is -KL(pi || rho) over the whole vocabulary, the mean of an answer's tokens.
     """
-    policy, texts, nearness = Policy.of(base, model), list[str](), list[float]()
-    for begin in range(0, len(rows), BATCH):
-        prompts = [prompt_ids(base, row["messages"]) for row in rows[begin : begin + BATCH]]
+    policy = Policy.of(base, model)
+
+    def score(some: Sequence[Row]) -> Scores:
+        prompts = [prompt_ids(base, row["messages"]) for row in some]
         samples = sample(policy.model, base, prompts, most, 0.0)
-        texts += samples.texts(base.tokenizer)
         strayed = (_divergence(policy, samples) * samples.mask).sum(1) / samples.mask.sum(1)  # (b,)
-        nearness += (-strayed).tolist()
-    return {**judge(texts, rows), "nearness": nearness}
+        return {**judge(samples.texts(base.tokenizer), some), "nearness": (-strayed).tolist()}
+
+    return each(score, rows, BATCH)
 
 
 @torch.no_grad()

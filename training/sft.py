@@ -10,7 +10,7 @@ from typing import Any
 
 from markgraph.training.base import Base
 from markgraph.training.extra import dataset, trl
-from markgraph.training.port import Job, Scores, Training
+from markgraph.training.port import Each, Job, Scores, Training, every_row
 from markgraph.training.render import tokens
 from markgraph.training.rows import Kind, Row
 from markgraph.training.scoring import load, said
@@ -41,14 +41,18 @@ class Sft(Settings):
         )
         return made
 
-    def scores(self, base: Base, model: Path | None, rows: Sequence[Row]) -> Scores:
+    def scores(self, base: Base, model: Path | None, rows: Sequence[Row], each: Each = every_row) -> Scores:
         """Return each completion's mean log p of a token, and the part of its tokens that are likeliest."""
         causal = load(base, model)
-        found = [said(causal, tokens(base, row, row["completion"])) for row in rows]
-        return {
-            "completion_logp": [float(one.logps.mean()) for one in found],
-            "token_accuracy": [float(one.best.float().mean()) for one in found],
-        }
+
+        def score(some: Sequence[Row]) -> Scores:
+            found = [said(causal, tokens(base, row, row["completion"])) for row in some]
+            return {
+                "completion_logp": [float(one.logps.mean()) for one in found],
+                "token_accuracy": [float(one.best.float().mean()) for one in found],
+            }
+
+        return each(score, rows)
 
 
 def learned(base: Base, rows: Sequence[Row], limit: int | None) -> Any:

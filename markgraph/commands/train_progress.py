@@ -12,7 +12,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
-        self._stage = ""
+        self._what = ""
 
     def __enter__(self) -> Self:
         return self
@@ -27,30 +27,34 @@ class Progress:
         elif "planning" in told:
             self._note(f"planning {told['stage']}")
         elif "scoring" in told:
-            self._note(f"scoring the {told['scoring']} on {told['rows']} rows")
+            self._count(f"scoring {told['scoring']}", "row", told["row"], told["rows"])
 
     def _step(self, told: Mapping[str, Any]) -> None:
-        if self._bar is None or self._stage != told["stage"]:
+        loss = None if told["loss"] is None else f"{told['loss']:.4g}"
+        self._count(told["stage"], "step", told["step"], told["steps"], loss)
+
+    def _count(self, what: str, unit: str, at: int, total: int, loss: str | None = None) -> None:
+        if self._bar is None or self._what != what:
             self._close()
-            self._stage = told["stage"]
+            self._what = what
             # What a run did before it was interrupted says nothing of its speed now.
             self._bar = tqdm(
-                total=told["steps"],
-                initial=told["step"],
-                desc=told["stage"],
-                unit="step",
+                total=total,
+                initial=at,
+                desc=what,
+                unit=unit,
                 disable=None,
                 file=sys.stderr,
                 smoothing=0.1,
             )
-        if told["loss"] is not None:
-            self._bar.set_postfix(loss=f"{told['loss']:.4g}", refresh=False)
-        self._bar.update(told["step"] - self._bar.n)
+        if loss is not None:
+            self._bar.set_postfix(loss=loss, refresh=False)
+        self._bar.update(at - self._bar.n)
 
     def _note(self, what: str) -> None:
         self._close()
         self._bar = tqdm(desc=what, bar_format="{desc} {elapsed}", disable=None, file=sys.stderr)
-        self._stage = ""
+        self._what = ""
 
     def _close(self) -> None:
         if self._bar is not None:

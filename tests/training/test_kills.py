@@ -55,6 +55,7 @@ LEFT: dict[str, str] = {
     "half a checkpoint": "training/r/checkpoints/checkpoint-8/adapter_model.safetensors",
     "a checkpoint": "training/r/checkpoints/checkpoint-16/trainer_state.json",
     "trained": "training/r/model/adapter_config.json",
+    "half scored": "training/r/scores/champion.jsonl",
     "scored": "training/r/scores/champion.json",
     "compared": "training/r/verdict.json",
     "registered": f"models/{NAME}/1/card.json",
