@@ -12,6 +12,8 @@ from typing import Any
 from markgraph.errors import MissingExtraError
 
 _ONE = threading.RLock()
+_TALKATIVE = ("integrations.hub_kernels", "trainer_utils")
+"""Modules of transformers that say what is of no use here."""
 
 
 def trl() -> Any:
@@ -55,23 +57,28 @@ def quiet() -> Iterator[None]:
     """Keep notices off stderr for a while that whoever trains can do nothing about, one thread at a time.
 
     Warnings are the whole process's, and so are the random numbers that a training draws. PEFT 0.21 asks
-    models by a name that transformers 5.23 has replaced; and on a processor there are no kernels for Mamba
-    to install.
+    models by a name that transformers 5.23 has replaced; on a processor there are no kernels for Mamba to
+    install; and checkpoints of one second are told apart by their numbers.
     """
-    logger = logging.getLogger("transformers.integrations.hub_kernels")
-    logger.addFilter(_is_of_use)
+    loggers = [logging.getLogger(f"transformers.{name}") for name in _TALKATIVE]
+    for logger in loggers:
+        logger.addFilter(_is_of_use)
     try:
         with _ONE, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             yield
     finally:
-        logger.removeFilter(_is_of_use)
+        for logger in loggers:
+            logger.removeFilter(_is_of_use)
 
 
 def _is_of_use(record: logging.LogRecord) -> bool:
     import torch
 
-    return torch.cuda.is_available() or "falling back to its reference" not in record.getMessage()
+    said = record.getMessage()
+    if "falling back to numerical ordering" in said:
+        return False
+    return torch.cuda.is_available() or "falling back to its reference" not in said
 
 
 def _package(name: str) -> Any:
