@@ -65,10 +65,8 @@ class Retriever:
     def __call__(self, question: str, without: Collection[int] = ()) -> list[int]:
         """Return the indices of the best passages that are not among `without`."""
         cosines = self.vectors @ np.array(self.embed([question])[0])
-        fused = sum(
-            1 / (60 + np.argsort(np.argsort(-scores)))
-            for scores in (np.array(self.bm25.get_scores(words(question))), cosines)
-        )
+        both = np.stack([self.bm25.get_scores(words(question)), cosines])  # (2, passages)
+        fused = (1 / (60 + np.argsort(np.argsort(-both)))).sum(0)
         fused[list(without)] = -1.0
         return [int(i) for i in np.argsort(-fused)[:PASSAGES]]
 
@@ -270,7 +268,8 @@ def logistic(x: np.ndarray, y: np.ndarray, ridge: float = 1.0) -> np.ndarray:
         p = 1 / (1 + np.exp(-z @ w))
         hessian = (z * (p * (1 - p))[:, None]).T @ z + np.diag(penalty + 1e-9)
         w -= np.linalg.solve(hessian, z.T @ (p - y) + penalty * w)
-    return np.r_[w[:-1] / scale, w[-1] - (w[:-1] / scale) @ mean]
+    fitted: np.ndarray = np.r_[w[:-1] / scale, w[-1] - (w[:-1] / scale) @ mean]
+    return fitted
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ FUSIONS |= {f"convex {weight:g}": Convex(weight) for weight in WEIGHTS}
 
 def ask(folder: Path, overrides: Sequence[str]) -> tuple[list[Asked], Dataset]:
     """Return what both parts of the index find for each query of a collection."""
-    ready = judged(compose("evaluate", [f"dataset='{folder}'", *overrides]))
+    ready = judged(compose("evaluate", [f"dataset='{folder}'", *overrides]), "evaluate")
     if not isinstance(ready.index, HybridIndex):
         raise SystemExit(f"{ready.index.name} has no parts.")
     parts = ready.index.parts

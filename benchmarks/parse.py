@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from bombs import write_all
+from bombs import write_all  # type: ignore[import-not-found]  # beside this script
 
 from markgraph.documents.load import SUFFIXES, load
 from markgraph.documents.options import ReadOptions
@@ -143,8 +143,8 @@ def run_ocr(arguments: argparse.Namespace) -> int:
                 print(f"{engine:10} {name:34} {error}")
                 continue
             seconds = time.monotonic() - started
-            error, recall = error_rate(read, text), word_recall(read, text)
-            print(f"{engine:10} {name:34} {error:7.2%} {recall:7.1%} {seconds:6.1f}")
+            wrong, recall = error_rate(read, text), word_recall(read, text)
+            print(f"{engine:10} {name:34} {wrong:7.2%} {recall:7.1%} {seconds:6.1f}")
     return 0
 
 

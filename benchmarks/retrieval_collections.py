@@ -14,7 +14,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 QUERIES = 400
 """At most so many questions a collection; which ones is drawn once and for all."""
@@ -29,7 +29,7 @@ class Collection(NamedTuple):
     qrels: Mapping[str, Sequence[str]]
 
 
-def read(file: Path) -> list[dict[str, str]]:
+def read(file: Path) -> list[dict[str, Any]]:
     """Return the rows of a JSONL file."""
     with file.open(encoding="utf-8") as lines:  # `str.splitlines` would also cut at U+2028
         return [json.loads(line) for line in lines if line.strip()]

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +112,8 @@ def measure_chunks(folder: Path, seal: Keyring, rounds: int) -> None:
             indexes[name].add(chunks)
             each = (time.perf_counter() - began) / len(chunks) * 1e6
             print(f"{kind + ' add a chunk':22} {name:22} {each:9.0f} µs")
-        asked = {
-            name: lambda index=index: index.search("breach within 7 days", CALLER, 12)
-            for name, index in indexes.items()
+        asked: dict[str, Callable[[], Any]] = {
+            name: partial(index.search, "breach within 7 days", CALLER, 12) for name, index in indexes.items()
         }
         compare(f"{kind} search", asked, max(20, rounds // 5))
 

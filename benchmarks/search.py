@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class Precomputed:
         """Return a vector of length 1."""
         seed, group = (int(number) for number in text.split("\n")[-1].split()[:2])
         vector = _normal(seed + 1, (DIMENSIONS,)) + (2.0 * self._centres[group] if self.clustered else 0.0)
-        return (vector / np.linalg.norm(vector)).tolist()
+        return [float(each) for each in vector / np.linalg.norm(vector)]
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return a vector for each text."""
@@ -102,7 +103,7 @@ def chroma_rows(bench: Bench) -> dict[str, Ask]:
     """Return the rows of the embedded Chroma."""
     index = bench.filled("chroma", ChromaIndex(bench.folder / "chroma", bench.embedder))
     index.search(bench.question(0), _member(1), 1)
-    collection = index._opened
+    collection: Any = index._opened  # type: ignore[attr-defined]  # what Chroma itself has
 
     def direct(question: str) -> int:
         vector = np.asarray(bench.embedder.embed_query(question), np.float32)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def main() -> None:
 
 def checks() -> dict[str, Callable[[], Any]]:
     """Return the checks of signed tokens: MARK's, and Authlib's with the same keys."""
-    keys = {
+    keys: dict[str, RSAKey | ECKey | OKPKey] = {
         "RS256": RSAKey.generate_key(2048, {"kid": "rsa"}),
         "ES256": ECKey.generate_key("P-256", {"kid": "ec"}),
         "Ed25519": OKPKey.generate_key("Ed25519", {"kid": "ed"}),
@@ -62,17 +63,25 @@ def checks() -> dict[str, Callable[[], Any]]:
 
     imported = KeySet.import_key_set(jwks)
     stock = Stock(ISSUER, "markgraph")
+
+    def by_stock(token: str) -> Any:
+        return stock.validate_token(stock.authenticate_token(token), None, None)
+
     rows: dict[str, Callable[[], Any]] = {}
     for alg, key in keys.items():
         now = int(time.time())
-        claims = {"iss": ISSUER, "aud": "markgraph", "sub": "anna", "tenant": "acme", "client_id": "app"}
+        claims: dict[str, Any] = {
+            "iss": ISSUER,
+            "aud": "markgraph",
+            "sub": "anna",
+            "tenant": "acme",
+            "client_id": "app",
+        }
         claims |= {"iat": now, "exp": now + 3600, "jti": "x", "roles": ["reader"]}
         token = jwt.encode({"alg": alg, "typ": "at+jwt", "kid": key.kid}, claims, key, algorithms=[alg])
-        rows[f"check {alg}"] = lambda token=token: tokens.caller(token)
+        rows[f"check {alg}"] = partial(tokens.caller, token)
         if alg != "Ed25519":  # not among the algorithms that it takes by itself
-            rows[f"check {alg}, Authlib's validator"] = lambda token=token: stock.validate_token(
-                stock.authenticate_token(token), None, None
-            )
+            rows[f"check {alg}, Authlib's validator"] = partial(by_stock, token)
     return rows
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, TrainerCallback, set_seed
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined]  # exported lazily
 
 from markgraph.build import compose
 from markgraph.training.base import Base
@@ -87,7 +87,12 @@ def bare(base: Base, some: Sequence[Row], steps: int, folder: Path) -> Ran:
     ]
     clock = Clock()
     set_seed(SEED)
-    settings = {"lr_scheduler_type": "cosine", "warmup_steps": 0.03, "learning_rate": 2e-4, "bf16": False}
+    settings: dict[str, Any] = {
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.03,
+        "learning_rate": 2e-4,
+        "bf16": False,
+    }
     settings |= {
         "logging_steps": 1,
         "save_steps": 10**6,
