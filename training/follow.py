@@ -31,6 +31,9 @@ class Follow(TrainerCallback):
         kept = [json.dumps(each) + "\n" for each in state.log_history if SUMMARY not in each]
         self._log.write_text("".join(kept), "utf-8")
         self._began, self._from = perf_counter(), state.global_step
+        if state.is_world_process_zero:
+            for each in state.log_history:  # a kill may have taken some of these before the tracker had them
+                self._track(_figures(each), each["step"])
         self._told(state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
@@ -48,19 +51,16 @@ class Follow(TrainerCallback):
         **_: Any,
     ) -> None:
         """Keep the figures."""
-        figures = {
-            key: value
-            for key, value in (logs or {}).items()
-            if type(value) in (int, float) and key != "epoch"
-        }
-        if not figures or SUMMARY in figures or not state.is_world_process_zero:
+        figures = _figures(logs or {})
+        if not figures or not state.is_world_process_zero:
             return
         self._loss = figures.get("loss", self._loss)
         with self._log.open("a", encoding="utf-8") as file:
             file.write(json.dumps({**(logs or {}), "step": state.global_step}) + "\n")
-        self._tracking.log(
-            {f"{self._stage}/{key}": value for key, value in figures.items()}, state.global_step
-        )
+        self._track(figures, state.global_step)
+
+    def _track(self, figures: Mapping[str, float], step: int) -> None:
+        self._tracking.log({f"{self._stage}/{key}": value for key, value in figures.items()}, step)
 
     def _told(self, state: Any) -> None:
         done = state.global_step - self._from
@@ -74,3 +74,14 @@ class Follow(TrainerCallback):
                 "steps_per_second": rate,
             }
         )
+
+
+def _figures(logs: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers among what a trainer logs of a step; none of what it logs at its end."""
+    if SUMMARY in logs:
+        return {}
+    return {
+        key: value
+        for key, value in logs.items()
+        if type(value) in (int, float) and key not in ("epoch", "step")
+    }

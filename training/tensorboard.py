@@ -1,7 +1,7 @@
 """Follows runs in TensorBoard's files: `tensorboard --logdir FOLDER` shows them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,19 +28,24 @@ class Tensorboard:
             raise MissingExtraError(
                 f"tracker=tensorboard needs {error.name}. Install it: pip install 'markgraph[train]'."
             ) from error
-        writer = SummaryWriter(str(Path(self.folder) / name))
+        place = Path(self.folder) / name
+        known = _steps(place) if place.is_dir() else {}
+        writer = SummaryWriter(str(place))
         told = json.dumps({**config, "tags": dict(tags)}, indent=1)
         writer.add_text("config", f"```\n{told}\n```")
-        return _Run(writer)
+        return _Run(writer, known)
 
 
 @dataclass(frozen=True)
 class _Run:
     writer: Any
+    known: Mapping[str, Set[int]]
+    """The steps of each figure that the files had when this run was gone on with."""
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
         for key, value in figures.items():
-            self.writer.add_scalar(key, value, step)
+            if step not in self.known.get(key, ()):
+                self.writer.add_scalar(key, value, step)
 
     def keep(self, files: Sequence[Path], folder: str) -> None:
         for file in files:
@@ -49,6 +54,15 @@ class _Run:
 
     def end(self, status: str) -> None:  # noqa: ARG002
         self.writer.close()
+
+
+def _steps(folder: Path) -> dict[str, set[int]]:
+    """Return the steps of each figure in a folder of events."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return {key: {each.step for each in events.Scalars(key)} for key in events.Tags()["scalars"]}
 
 
 def _pixels(file: Path) -> Any:

@@ -1,10 +1,11 @@
 """Where runs are followed by people: a tracker is told of a run's config, figures and files."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from markgraph.errors import StorageError
 from markgraph.training.state import TrainState
 
 
@@ -12,7 +13,7 @@ class Tracking(Protocol):
     """A run that is being followed."""
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
-        """Take figures of a step."""
+        """Take figures of a step; those that a run had before it went on are not taken twice."""
 
     def keep(self, files: Sequence[Path], folder: str) -> None:
         """Keep copies of files, below `folder`."""
@@ -47,7 +48,11 @@ def none() -> None:
 
 @contextmanager
 def about(tracker: Tracker | None, state: TrainState, settings: Mapping[str, Any]) -> Iterator[Tracking]:
-    """Let what runs within be followed, and say how it ended."""
+    """Let what runs within be followed, and say how it ended.
+
+    Raises:
+        StorageError: the tracker can't be told. What ran within can be gone on with.
+    """
     tags = {
         "markgraph.config": state["plan"]["config_hash"],
         "markgraph.owner": state["owner"],
@@ -60,11 +65,9 @@ def about(tracker: Tracker | None, state: TrainState, settings: Mapping[str, Any
     tracking: Tracking = tracker.run(state["run"], settings, tags) if tracker else Untracked()
     try:
         yield tracking
-    except KeyboardInterrupt:
-        tracking.end("KILLED")
-        raise
-    except BaseException:
-        tracking.end("FAILED")
+    except BaseException as error:
+        with suppress(StorageError):  # what ended the run says more
+            tracking.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
     tracking.end("FINISHED")
 

@@ -31,6 +31,8 @@ from markgraph.verification.verify import require_safe
 NO_BETTER = 3
 JOINS = ("stages", "settings", "runs", "seed", "authorize", "policy", "audit")
 """What of the graph's settings a process beside the first needs."""
+FOLLOWED = "tracker"
+"""A group that a run may go on with another of: nothing that it comes to depends on it."""
 STARTING = ("seed", "name", "run")
 """Settings, beside the groups that it keeps, that a run has from its beginning."""
 
@@ -144,12 +146,15 @@ def _as_it_began(config: DictConfig) -> DictConfig:
             f"There is no run {config.resume!r} in {place.parents[1]}. {_known(place.parents[1])}"
         )
     kept = yaml.safe_load(place.read_text("utf-8"))
+    overrides = HydraConfig.get().overrides.task
+    if any(_key(override) == FOLLOWED for override in overrides):
+        kept.pop(FOLLOWED, None)
     withheld, given = set(_withheld(kept)), dict[str, Any]()
-    for override in HydraConfig.get().overrides.task:
-        key = override.partition("=")[0].lstrip("+~")
-        if key in withheld:
+    for override in overrides:
+        key = _key(override)
+        if key in withheld or key.startswith(f"{FOLLOWED}."):
             given[key] = OmegaConf.select(config, key)
-        elif key.partition(".")[0].partition("@")[0] in (*kept, *STARTING):
+        elif key.partition(".")[0].partition("@")[0] in (*kept, *STARTING) and key != FOLLOWED:
             raise UsageError(
                 f"{override!r} can't be changed any more: run {config.resume!r} goes on with the settings "
                 "that it began with. Leave it out, or begin another run."
@@ -168,6 +173,10 @@ def _as_it_began(config: DictConfig) -> DictConfig:
     for key, value in given.items():
         OmegaConf.update(config, key, value)
     return config
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
 
 
 def _withheld(value: Any, key: str = "") -> Iterator[str]:

@@ -1,6 +1,7 @@
 """`markgraph train`: what it prints, asks and refuses, and how a run goes on."""
 
 import json
+import re
 import sys
 from io import StringIO
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from markgraph.cli import run
 from markgraph.models.registry import Registry
 from tests.engines.tiny import tiny_llama
+from tests.servers import free_port
 from tests.training.runs import NAME, rows, settings, write_rows
 
 
@@ -102,6 +104,12 @@ def test_a_plan_says_before_the_training_that_too_few_rows_are_held_back(
     assert run(["train", *chosen, "run=s", "graph.prepare.held=0.4"]) == 0
     assert "nothing could be registered" not in capsys.readouterr().out
 
+    assert run(["train", "resume=r", "confirm=true"]) == 3
+    shown = capsys.readouterr().out
+    assert "refused: completion_logp: 6 rows are too few to tell; give at least 20" in shown
+    _, means = re.findall(r"^(?:metric|completion_logp) .*$", shown, re.MULTILINE)
+    assert re.fullmatch(r"completion_logp +-\d\S* +-\d\S* *", means), "both means, and no interval"
+
 
 def test_a_run_whose_home_was_moved_goes_on_where_it_is_now(
     chosen: list[str],
@@ -145,6 +153,25 @@ def test_a_model_without_weights_can_not_be_trained(
 ) -> None:
     assert run(["train", "model=fake"]) == 2
     assert "This model has no weights of its own. Allowed: model=" in capsys.readouterr().err
+
+
+def test_a_run_whose_server_is_gone_goes_on_without_it(
+    chosen: list[str],
+    home: Path,
+    no_terminal: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    gone = ["tracker=mlflow", f"tracker.uri=http://127.0.0.1:{free_port()}"]
+    chosen = [each for each in chosen if each != "tracker=none"]
+    assert run(["train", *chosen, *gone, "run=r", "confirm=true"]) == 1
+    told = capsys.readouterr().err
+    assert "Connection refused" in told
+    assert "markgraph train resume=r confirm=true [tracker=none]" in told
+    assert "Traceback" not in told
+    assert run(["train", "resume=r", "confirm=true", "tracker=none"]) == 0, capsys.readouterr().err
+    assert (home / "training" / "r" / "verdict.json").exists()
 
 
 def tracked(home: Path) -> dict[str, str]:
