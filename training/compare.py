@@ -43,7 +43,7 @@ class Compare:
         run = self.runs.of(state["run"])
         champion, candidate = (read_json(run / "scores" / f"{who}.json") for who in ("champion", "candidate"))
         guards = self._guards({*champion, *candidate})
-        verdict = asdict(compare(champion, candidate, state["metric"], guards, self.seed))
+        verdict = asdict(compare(champion, candidate, state["metric"], guards, self.seed, what="rows"))
         verdict["reasons"] = list(verdict["reasons"])
         write_json(run / "verdict.json", verdict)
         return {"verdict": verdict}

@@ -15,7 +15,7 @@ from markgraph.ingestion.interrupt import check_interrupted
 from markgraph.models.registry import Registry
 from markgraph.security.caller import Caller, caller_of
 from markgraph.security.effects import Effect, does
-from markgraph.training.answers import Model, answer_scores
+from markgraph.training.answers import LATENCY, Model, answer_scores
 from markgraph.training.base import Base
 from markgraph.training.extra import quiet
 from markgraph.training.inherited import require_own
@@ -88,10 +88,7 @@ class Evaluate:
             write_json(run / "scores" / f"{who}.json", scores)
             found[who] = means(scores)
         with about(self.tracker, state, self.settings) as tracking:
-            figures = {
-                f"{who}/{metric}": value for who, each in found.items() for metric, value in each.items()
-            }
-            tracking.log(figures, 0)
+            tracking.log(figures_of(found), 0)
             tracking.keep([run / "scores" / f"{who}.json" for who in found], "scores")
         return {"scores": found, "metric": method.metric}
 
@@ -124,6 +121,15 @@ class Evaluate:
         if origin is None:
             return self.base, model
         return replace(self.base, name=origin.name, source=origin.source, sha256=origin.sha256), model
+
+
+def figures_of(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return what a tracker is told of means: people read latency there, so it is seconds without a minus."""
+    return {
+        f"{who}/{metric}": -value if metric == LATENCY else value
+        for who, each in found.items()
+        for metric, value in each.items()
+    }
 
 
 def _journal(place: Path, what: str, models: Iterable[Model], runtime: Runtime[Caller]) -> Journal:

@@ -45,7 +45,7 @@ def run(config: DictConfig) -> Outcome:
         print(json.dumps(answer, ensure_ascii=False))  # noqa: T201
     else:
         print_answer(answer)
-    return Outcome(REFUSED if answer["refused"] else 0, answer["verdict"]["score"])
+    return Outcome(REFUSED if answer["refused"] else 0, answer["verdict"]["score"], "score")
 
 
 def _ask(graph: Graph, caller: Caller, thread: RunnableConfig, config: DictConfig) -> dict[str, Any]:

@@ -45,7 +45,9 @@ def run(config: DictConfig) -> Outcome:
     own = (each for each in done["report"]["differences"] if each["key"] == done["key"])
     accepted = all(each.get("accepted", True) for each in own)
     figures = next(row for row in done["report"]["rows"] if row["key"] == done["key"])
-    return Outcome(0 if accepted else NOT_ACCEPTED, figures.get(config.metric or USUAL))
+    return Outcome(
+        0 if accepted else NOT_ACCEPTED, figures.get(config.metric or USUAL), config.metric or USUAL
+    )
 
 
 def _evaluate(config: DictConfig, label: str) -> dict[str, Any]:

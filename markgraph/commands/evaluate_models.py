@@ -52,7 +52,7 @@ def run(config: DictConfig) -> Outcome:
         show(report, Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
         print(f"Report: {Path(report['folder']) / 'report.html'}")  # noqa: T201
     figures = next(row for row in report["rows"] if row["key"] == key)
-    return Outcome(0, figures["perplexity"])
+    return Outcome(0, figures["perplexity"], "perplexity", lower_is_better=True)
 
 
 def _evaluate(config: DictConfig, label: str) -> tuple[dict[str, Any], str]:

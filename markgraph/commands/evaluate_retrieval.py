@@ -36,7 +36,7 @@ def run(config: DictConfig) -> Outcome:
     if config.plot is not None:
         title = f"nDCG@10 on {ready.dataset.name}, {len(ready.queries)} queries"
         draw_retrieval(rows, Path(config.plot), title)
-    return Outcome(0, rows[-1]["ndcg@10"])
+    return Outcome(0, rows[-1]["ndcg@10"], "ndcg@10")
 
 
 def chosen(retrievers: Sequence[Retriever], names: Sequence[str] | None) -> list[Retriever]:

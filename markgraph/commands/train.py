@@ -87,8 +87,10 @@ def _carried_out(
         state, _ = _run(graph, Command(resume=True), caller, thread)
     print_report(state, config, done_before=done)
     is_refused = bool(state.get("verdict")) and not state["verdict"]["accepted"]
-    candidate = state.get("scores", {}).get("candidate", {})
-    return Outcome(NO_BETTER if is_refused else 0, candidate.get(state.get("metric")))
+    metric, made = state.get("metric") or "figure", state.get("registered")
+    figure = state.get("scores", {}).get("candidate", {}).get(metric)
+    named = f"{made['name']}@{made['version']}" if made else None
+    return Outcome(NO_BETTER if is_refused else 0, figure, metric, made=named)
 
 
 def _join_in(config: DictConfig, caller: Caller) -> None:

@@ -14,6 +14,8 @@ from rich.table import Table
 from markgraph.commands.terminal import printable
 from markgraph.evaluation.comparison import MIN_ROWS
 
+LABELS = {"latency": "latency, minus seconds"}
+"""What a metric is called where its name says less than its figures: higher is better in all of them."""
 SHOWN = ("run", "prepared", "plan", "trained", "metric", "scores", "verdict", "registered")
 
 
@@ -62,7 +64,7 @@ def print_report(state: Mapping[str, Any], config: DictConfig, *, done_before: b
     for stage, done in state["trained"].items():
         loss = "" if done["loss"] is None else f", loss {done['loss']:.4f}"
         console.print(f"{stage}: {done['steps']} steps in {_time(done['seconds'])}{loss}")
-    console.print(_table_of_scores(state))
+    console.print(_table_of_scores(state["verdict"]["differences"], state["scores"]))
     for reason in state["verdict"]["reasons"]:
         console.print(f"refused: {printable(reason)}")
     if registered := state["registered"]:
@@ -90,19 +92,23 @@ def _table_of(plan: Mapping[str, Any]) -> Table:
     return table
 
 
-def _table_of_scores(state: Mapping[str, Any]) -> Table:
+def _table_of_scores(differences: Mapping[str, Any], scores: Mapping[str, Mapping[str, float]]) -> Table:
+    """Return what was compared, and the bare means of what there are too few rows to compare in."""
+    champion, candidate = scores["champion"], scores["candidate"]
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("metric")
     for name in ("champion", "candidate", "difference", "95 % interval"):
         table.add_column(name, justify="right")
-    for metric, each in state["verdict"]["differences"].items():
-        figures = [f"{each[key]:.4g}" for key in ("champion", "candidate")]
-        interval = f"[{each['low']:+.4g}, {each['high']:+.4g}]"
-        table.add_row(metric, *figures, f"{each['mean']:+.4g}", interval)
+    for metric in dict.fromkeys((*differences, *champion, *candidate)):
+        told = ["" if metric not in means else f"{means[metric]:.4g}" for means in (champion, candidate)]
+        if each := differences.get(metric):
+            told += [f"{each['mean']:+.4g}", f"[{each['low']:+.4g}, {each['high']:+.4g}]"]
+        table.add_row(LABELS.get(metric, metric), *told)
     return table
 
 
 def _print_json(state: Mapping[str, Any], config: DictConfig) -> None:
+    """Print all as one object; `latency` in `scores` and `verdict` is seconds with a minus before them."""
     shown = {key: state[key] for key in SHOWN if key in state}
     print(json.dumps(shown | {"folder": str(_place(state, config))}, ensure_ascii=False))  # noqa: T201
 

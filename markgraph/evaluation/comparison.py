@@ -55,6 +55,7 @@ def compare(
     seed: int = SEED,
     confidence: float = CONFIDENCE,
     min_rows: int = MIN_ROWS,
+    what: str = "questions",
 ) -> Verdict:
     """Return whether `candidate` is better in `metric`, and not worse in what `guards` name.
 
@@ -68,6 +69,7 @@ def compare(
         candidate: scores on the same questions in the same order.
         metric: what the candidate has to be better in.
         guards: metric to how much it may fall.
+        what: what there is a score for each of, as reasons call it.
 
     Raises:
         ValueError: an allowance is negative or no number.
@@ -75,7 +77,7 @@ def compare(
     check_guards(guards)
     reasons, differences = [], {}
     for name in dict.fromkeys((metric, *guards, *(each for each in champion if each in candidate))):
-        if problem := _problem(name, champion, candidate, min_rows):
+        if problem := _problem(name, champion, candidate, min_rows, what):
             reasons += [problem] if name == metric or name in guards else []
             continue
         found = differences[name] = difference(champion[name], candidate[name], seed, confidence)
@@ -112,7 +114,7 @@ def _allowance(allowed: float | str, champion: float) -> float:
     return float(allowed.removesuffix("%")) / 100 * abs(champion) if allowed.endswith("%") else math.nan
 
 
-def _problem(name: str, champion: Scores, candidate: Scores, min_rows: int) -> str:
+def _problem(name: str, champion: Scores, candidate: Scores, min_rows: int, what: str) -> str:
     """Return why a metric can't be compared; nothing if it can."""
     for who, scores in (("champion", champion), ("candidate", candidate)):
         if name not in scores:
@@ -121,9 +123,9 @@ def _problem(name: str, champion: Scores, candidate: Scores, min_rows: int) -> s
             return f"{name}: a score of the {who} is no finite number"
     rows, others = len(champion[name]), len(candidate[name])
     if rows != others:
-        return f"{name}: the champion answered {rows} questions, the candidate {others}; give both the same"
+        return f"{name}: the champion answered {rows} {what}, the candidate {others}; give both the same"
     if rows < min_rows:
-        return f"{name}: {rows} questions are too few to tell; give at least {min_rows}"
+        return f"{name}: {rows} {what} are too few to tell; give at least {min_rows}"
     return ""
 
 

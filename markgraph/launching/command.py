@@ -26,6 +26,10 @@ class Job(NamedTuple):
     """What stands behind `markgraph`."""
     threads: int | None = None
     """How many threads it computes with; None leaves that to it."""
+    name: str = "job"
+    """What it is called where there are several: `job 1 of 2`."""
+    differs: str = ""
+    """The overrides that not all of them have."""
 
     def __call__(self) -> Done:
         """Run it to its end."""
@@ -39,4 +43,4 @@ class Job(NamedTuple):
             ran = subprocess.run(  # noqa: S603 -- what the person at the command line has typed
                 command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
             )
-            return Done(Outcome(ran.returncode, told(Path(file.name))), ran.stdout, ran.stderr)
+            return Done(told(Path(file.name), ran.returncode), ran.stdout, ran.stderr)

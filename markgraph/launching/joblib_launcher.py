@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from markgraph.errors import MissingExtraError
 from markgraph.launching.command import Done, Job
-from markgraph.launching.launcher import CommandLauncher, shared
+from markgraph.launching.launcher import CommandLauncher, say, shared
 
 
 class Joblib(CommandLauncher):
@@ -26,6 +26,13 @@ class Joblib(CommandLauncher):
         except ImportError as error:
             raise MissingExtraError("This launcher needs joblib: pip install 'markgraph[sweep]'") from error
         threads = shared(effective_n_jobs(self.n_jobs), os.cpu_count() or 1)
-        calls = [delayed(job._replace(threads=threads))() for job in jobs]
+        calls = [delayed(_run)(job._replace(threads=threads)) for job in jobs]
         done: Iterable[Done] = Parallel(n_jobs=self.n_jobs, backend="threading", return_as="generator")(calls)
         return done
+
+
+def _run(job: Job) -> Done:
+    say(f"{job.name}: {job.differs}")
+    done = job()
+    say(f"{job.name} ended: exit code {done.outcome.code}")
+    return done

@@ -21,6 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from markgraph.errors import ConfigError, MissingExtraError, UsageError
+from markgraph.launching.outcome import compared
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -89,6 +90,7 @@ class Optuna(Sweeper):
         study = self._study()
         for first in range(0, self.n_trials, self.n_jobs):
             self._try(study, space, fixed, first)
+            compared()
         return self._told(study)
 
     def _study(self) -> Any:

@@ -1,11 +1,12 @@
 """Jobs on the machines of a Ray cluster."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, as_completed
 from typing import Any
 
 from markgraph.ingestion.ray_cluster import Cluster, import_ray
 from markgraph.launching.command import Done, Job
-from markgraph.launching.launcher import CommandLauncher
+from markgraph.launching.launcher import CommandLauncher, in_order, say
 
 
 class Ray(CommandLauncher):
@@ -38,10 +39,17 @@ class Ray(CommandLauncher):
         cluster = Cluster(self.address, self.cpus, self.memory)
         try:
             start = ray.remote(_run).options(max_retries=0, **self.needs)
-            for reference in [start.remote(job) for job in jobs]:
-                yield ray.get(reference)
+            running = list(_submitted(start, jobs))
+            yield from in_order(jobs, running, as_completed(running))
         finally:
             cluster.leave()
+
+
+def _submitted(start: Any, jobs: Sequence[Job]) -> Iterator[Future[Done]]:
+    for job in jobs:
+        running = start.remote(job).future()
+        say(f"{job.name} submitted: {job.differs}")
+        yield running
 
 
 def _run(job: Job) -> Done:

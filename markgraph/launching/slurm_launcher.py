@@ -5,7 +5,10 @@ from typing import Any
 
 from markgraph.errors import MarkError, MissingExtraError
 from markgraph.launching.command import Done, Job
-from markgraph.launching.launcher import CommandLauncher
+from markgraph.launching.launcher import CommandLauncher, in_order, say
+
+POLL = 1.0
+"""Seconds between looks at which jobs have ended; submitit itself asks SLURM less often."""
 
 
 class Slurm(CommandLauncher):
@@ -47,16 +50,29 @@ class Slurm(CommandLauncher):
             MarkError: there is no SLURM here, or it stopped a job.
         """
         try:
-            import submitit
             from submitit.core.utils import FailedJobError, UncompletedJobError
+            from submitit.helpers import as_completed
         except ImportError as error:
             raise MissingExtraError("This launcher needs submitit: pip install 'markgraph[sweep]'") from error
+        executor = self._executor()
         try:
-            executor = submitit.AutoExecutor(folder=self.folder / "submitit", cluster=self.cluster)
             executor.update_parameters(name="markgraph", **self.settings)
-            for submitted in executor.map_array(Job.__call__, jobs):
-                yield submitted.result()
+            submitted = executor.map_array(Job.__call__, jobs)
+            for job in jobs:
+                say(f"{job.name} submitted: {job.differs}")
+            yield from in_order(jobs, submitted, as_completed(submitted, poll_frequency=POLL))
         except (RuntimeError, FailedJobError, UncompletedJobError) as error:
             raise MarkError(
                 f"A job of the cluster {self.cluster!r} failed: {error} Its log is in {self.folder}/submitit."
+            ) from error
+
+    def _executor(self) -> Any:
+        import submitit
+
+        try:
+            return submitit.AutoExecutor(folder=self.folder / "submitit", cluster=self.cluster)
+        except RuntimeError as error:
+            raise MarkError(
+                f"There is no cluster {self.cluster!r} here: {error} Start it where `srun` and `sbatch` are, "
+                "or say hydra.launcher.cluster=local, which runs the same jobs as processes of this machine."
             ) from error

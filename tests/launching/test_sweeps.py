@@ -50,12 +50,37 @@ def test_every_launcher_gives_back_messages_and_the_worst_exit_code(
     assert (ran.code, ran.out) == (2, "")
     first, second = ran.err.index("'t1' of qa"), ran.err.index("'t2' of qa")
     assert first < second
+    for number in (1, 2):
+        begun = ran.err.index(f"job {number} of 2 submitted: thread=t{number}\n")
+        ended = ran.err.index(f"job {number} of 2 ended: exit code 2\n")
+        assert begun < ended < ran.err.index(f"'t{number}' of qa")
+    assert ran.err.endswith("\n1    thread=t1  2          -\n2    thread=t2  2          -\n")
 
 
-def test_a_cluster_that_is_not_there_is_one_message(markgraph: Command) -> None:
+def test_a_cluster_that_is_not_there_is_one_message_that_names_another_way(markgraph: Command) -> None:
     ran = markgraph(*RATE, "hydra/launcher=slurm")
     assert ran.code != 0
-    assert ran.err.startswith("markgraph: A job of the cluster 'slurm' failed")
+    assert ran.err.startswith("markgraph: There is no cluster 'slurm' here: Could not detect \"srun\"")
+    assert "hydra.launcher.cluster=local" in ran.err
+    assert "Its log is in" not in ran.err
+
+
+@pytest.mark.usefixtures("collection")
+@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib",)], ids=["one by one", "joblib"])
+def test_a_sweep_ends_with_a_table_of_its_jobs_that_marks_the_best(
+    launcher: tuple[str, ...], markgraph: Command
+) -> None:
+    space = ("graph.validate.answerable=1.1,0.4", "output=json")
+    ran = markgraph("ask", PAY, *STAND_INS, "-m", *space, *launcher)
+    assert ran.code == 3
+    scores = [json.loads(line)["verdict"]["score"] for line in ran.out.splitlines()]
+    heading, first, second = ran.err.splitlines()[-3:]
+    assert heading.split() == "job overrides exit code score".split()
+    assert first == f"1    graph.validate.answerable=1.1  3          {scores[0]:.6g}"
+    assert second == f"2    graph.validate.answerable=0.4  0          {scores[1]:.6g}  best"
+    if launcher:
+        assert "job 1 of 2: graph.validate.answerable=1.1\n" in ran.err
+        assert ran.err.index("job 2 of 2 ended: exit code 0\n") < ran.err.index(heading)
 
 
 @pytest.fixture
@@ -87,6 +112,7 @@ def test_optuna_finds_the_setting_that_measures_best(
     assert best["figure"] == max(figures)  # type: ignore[index]
     assert best["settings"]["graph.validate.answerable"] == 0.4  # type: ignore[index]
     assert f"Best of 4: {max(figures):.6g}" in ran.err
+    assert "exit code" not in ran.err, "it is not said twice"
 
 
 @pytest.mark.usefixtures("collection")
@@ -102,8 +128,9 @@ def test_joblib_runs_processes_whose_words_and_figures_come_back_in_order(
     kept: list[dict[str, Any]] = tried()["tried"]  # type: ignore[assignment]
     assert [each["figure"] for each in kept] == [answer["verdict"]["score"] for answer in answers]
     budgets = [each["settings"]["graph.compress.max_tokens"] for each in kept]
-    first, second = (ran.err.index(f"graph.compress.max_tokens={budget}") for budget in budgets)
+    first, second = (ran.err.index(f"graph.compress.max_tokens={budget}]\n") for budget in budgets)
     assert first < second
+    assert f"job 2 of 2: graph.compress.max_tokens={budgets[1]}\n" in ran.err
 
 
 @pytest.mark.parametrize(
