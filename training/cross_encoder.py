@@ -2,8 +2,12 @@
 
 On `search` rows it becomes a reranker: a passage, and whether it answers the question. On `entailment` rows
 it says whether a hypothesis follows from its premise. The loss is binary cross entropy on one logit.
+
+What a passage is told from are others that do not answer the question: a row's own negatives, and where it
+has too few of these, passages of other rows.
 """
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from markgraph.errors import ConfigError
+from markgraph.errors import ConfigError, UsageError
 from markgraph.models.weights import load_encoder
 from markgraph.retrieval.rerank import CrossEncoder as Reader
 from markgraph.training.base import Base
@@ -46,7 +50,7 @@ class CrossEncoder(Settings):
     base: Base | None = None
     """The encoder to start from; None: what the config calls `model`."""
     negatives: int = 3
-    """Of each question, at most."""
+    """Of each question: its own first, then passages of other rows, drawn."""
     text_tokens: int = 256
     learning_rate: float = 5e-5
     epochs: float = 1.0
@@ -56,6 +60,8 @@ class CrossEncoder(Settings):
         super().__post_init__()
         if self.kind not in KINDS:
             raise ConfigError(f"method.kind is {self.kind!r}. Allowed: {', '.join(KINDS)}.")
+        if self.negatives < 1:
+            raise ConfigError(f"method.negatives is {self.negatives}. Allowed: 1 or more.")
         if self.lora is not None:
             raise ConfigError("method.lora is set. Allowed: null; a cross-encoder is trained as a whole.")
 
@@ -64,15 +70,22 @@ class CrossEncoder(Settings):
         return self.base or base
 
     def training(self, job: Job) -> Training:
-        """Return the training of the encoder and a new head, or of a cross-encoder that there is."""
+        """Return the training of the encoder and a new head, or of a cross-encoder that there is.
+
+        Raises:
+            UsageError: no question has a passage that does not answer it.
+        """
+        pairs = self._pairs(job.rows, job.seed)
+        if self.kind == "search" and all(pair.label for pair in pairs):
+            raise UsageError(_nothing_wrong(job.rows))
         base = self.origin(job.base)
         tokenizer, _ = load_encoder(base.folder)
         return CrossEncoderTrainer(
             self,
             job,
             model=reward_model(base, seed=job.seed).train(),
-            train_dataset=self._pairs(job.rows),
-            eval_dataset=self._pairs(job.held) or None,
+            train_dataset=pairs,
+            eval_dataset=self._pairs(job.held, job.seed) or None,
             data_collator=Collator(tokenizer, self.text_tokens),
             processing_class=tokenizer,
         )
@@ -89,7 +102,13 @@ class CrossEncoder(Settings):
             return {self.metric: [0.5] * len(rows)}
         reader = Reader(f"file:{model}", max_tokens=self.text_tokens)
         if self.kind == "search":
-            return each(lambda some: {self.metric: [_ahead(reader, row) for row in some]}, rows)
+            others = Others(rows, self.negatives)
+            return each(
+                lambda some: {
+                    self.metric: [_ahead(reader, row, [*row["negatives"], *others(row)]) for row in some]
+                },
+                rows,
+            )
         found = each(lambda some: {"logit": [_follows(reader, row) for row in some]}, rows)
         logits = np.array(found["logit"])
         labels = np.array([row["label"] for row in rows])
@@ -98,20 +117,56 @@ class CrossEncoder(Settings):
             "accuracy": ((logits > 0) == labels).astype(float).tolist(),
         }
 
-    def _pairs(self, rows: Sequence[Row]) -> list[Pair]:
-        return [pair for row in rows for pair in self._pairs_of(row)]
-
-    def _pairs_of(self, row: Row) -> Iterator[Pair]:
+    def _pairs(self, rows: Sequence[Row], seed: int) -> list[Pair]:
         if self.kind == "entailment":
-            yield Pair(row["premise"], row["hypothesis"], row["label"])
-            return
+            return [Pair(row["premise"], row["hypothesis"], row["label"]) for row in rows]
+        others = Others(rows, self.negatives, seed)
+        return [pair for row in rows for pair in self._pairs_of(row, others(row))]
+
+    def _pairs_of(self, row: Row, others: Sequence[str]) -> Iterator[Pair]:
         yield Pair(row["query"], row["positive"], 1)
-        yield from (Pair(row["query"], text, 0) for text in row["negatives"][: self.negatives])
+        wrong = [*row["negatives"][: self.negatives], *others]
+        yield from (Pair(row["query"], text, 0) for text in wrong)
 
 
-def _ahead(reader: Reader, row: Row) -> float:
-    """Return the part of a question's other passages that its own is ahead of; a tie is half."""
-    right, *wrong = reader.scores(row["query"], [row["positive"], *row["negatives"]])
+class Others:
+    """Draws passages of other rows for one that has too few negatives: the same, whenever it is asked."""
+
+    def __init__(self, rows: Sequence[Row], most: int, seed: int = 0) -> None:
+        """Draw from `rows`, until a row has `most` negatives."""
+        self._most, self._seed = most, seed
+        self._passages = list(dict.fromkeys(text for row in rows for text in _passages(row)))
+        self._right: dict[str, set[str]] = {}
+        for row in rows:
+            self._right.setdefault(row["query"], set()).add(row["positive"])
+
+    def __call__(self, row: Row) -> list[str]:
+        """Return what `row` is short of, as far as there is any: no passage that answers its question."""
+        if (short := self._most - len(row["negatives"])) <= 0:
+            return []
+        barred = self._right[row["query"]].union(row["negatives"])
+        draw = random.Random(f"{self._seed} {row['id']}")  # noqa: S311 -- no secret
+        # So many that enough are left, whichever of them are barred.
+        drawn = draw.sample(self._passages, min(short + len(barred), len(self._passages)))
+        return [text for text in drawn if text not in barred][:short]
+
+
+def _passages(row: Row) -> tuple[str, ...]:
+    return row["positive"], *row["negatives"]
+
+
+def _nothing_wrong(rows: Sequence[Row]) -> str:
+    passages = {text for row in rows for text in _passages(row)}
+    return (
+        f"No question has a passage that does not answer it: got {len(rows)} rows with {len(passages)} "
+        "passages in all. Allowed: rows with `negatives`, or rows of several questions with passages of "
+        "their own, which are drawn from. Add some of either."
+    )
+
+
+def _ahead(reader: Reader, row: Row, others: Sequence[str]) -> float:
+    """Return the part of the other passages that a question's own is ahead of; a tie is half."""
+    right, *wrong = reader.scores(row["query"], [row["positive"], *others])
     return float(np.mean([_above(right, other) for other in wrong])) if wrong else 0.5
 
 

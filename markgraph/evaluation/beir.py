@@ -78,6 +78,18 @@ def answers_of(path: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         UsageError: no query has any.
     """
+    if right := known_answers(path):
+        return right
+    _, file = _files(path.expanduser())
+    raise UsageError(f'{file} has no answers. Expected "answers": ["...", ...] in its rows.')
+
+
+def known_answers(path: Path) -> dict[str, tuple[str, ...]]:
+    """Return the same, and nothing where no query has any.
+
+    Raises:
+        UsageError: what stands in that field is no list of texts.
+    """
     _, file = _files(path.expanduser())
     right: dict[str, tuple[str, ...]] = {}
     for number, row in read_rows(file):
@@ -86,8 +98,6 @@ def answers_of(path: Path) -> dict[str, tuple[str, ...]]:
             raise UsageError(f"{file}, line {number}: expected a list of texts as answers; got {answers!r}.")
         if answers:
             right[str(row.get("_id", row.get("id")))] = tuple(answers)
-    if not right:
-        raise UsageError(f'{file} has no answers. Expected "answers": ["...", ...] in its rows.')
     return right
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from markgraph.errors import UsageError
-from markgraph.evaluation.beir import load_dataset
+from markgraph.evaluation.beir import answers_of, known_answers, load_dataset
 from tests.evaluation.conftest import QRELS, QUERIES, write_lines
 
 
@@ -47,6 +47,14 @@ def test_reads_files_with_a_prefix_and_names_the_set_after_it(dataset: Path) -> 
         (dataset / name).rename(dataset / f"squad_{name}")
     found = load_dataset(dataset)
     assert (found.name, len(found.corpus), len(found.queries)) == ("squad", 4, 2)
+
+
+def test_answers_are_asked_for_only_where_they_are_needed(dataset: Path) -> None:
+    assert known_answers(dataset) == {}
+    with pytest.raises(UsageError, match=r"queries\.jsonl has no answers\. Expected"):
+        answers_of(dataset)
+    write_lines(dataset / "queries.jsonl", [{"_id": "q1", "text": "When?", "answers": ["30 days"]}])
+    assert known_answers(dataset) == answers_of(dataset) == {"q1": ("30 days",)}
 
 
 def test_only_a_newline_ends_a_line(dataset: Path) -> None:

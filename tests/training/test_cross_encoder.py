@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from markgraph.errors import ConfigError
+from markgraph.errors import ConfigError, UsageError
 from markgraph.retrieval.rerank import CrossEncoder as Reader
-from markgraph.training.cross_encoder import CrossEncoder, parts_of_auc
-from markgraph.training.port import Job
+from markgraph.training.cross_encoder import CrossEncoder, Others, Pair, parts_of_auc
+from markgraph.training.journal import Journal
+from markgraph.training.port import Job, Scores
+from markgraph.training.rows import Row
 from tests.training.encoders import entailments, searches, tiny_encoder
 
 FAST: dict[str, Any] = {
@@ -18,6 +20,7 @@ FAST: dict[str, Any] = {
     "warmup": 0.0,
     "text_tokens": 32,
     "epochs": 4,
+    "negatives": 1,
 }
 
 
@@ -42,6 +45,105 @@ def test_held_back_rows_are_told_apart_after_training(kind: Any, tmp_path: Path)
         reader = Reader(f"file:{tmp_path / 'model'}")
         texts = [held[0]["positive"], *held[0]["negatives"]]
         assert np.argmax(reader.scores(held[0]["query"], texts)) == 0
+
+
+def without_negatives(count: int, others: int, seed: int) -> list[Row]:
+    """Return rows of one question with passages on its topic, and a few of another question.
+
+    No passage of the first is wrong for it, so what is drawn is on the other topic: easily learned.
+    """
+    made = searches(2 * count, seed, topics=2)
+    rows = made[::2] + made[1::2][:others]
+    for row in rows:
+        row |= {"query": "ask0" if "answer0" in row["positive"] else "ask1", "negatives": []}
+    return rows
+
+
+def row(name: str, query: str, positive: str, *negatives: str) -> Row:
+    return Row(
+        id=name,
+        source="test",
+        documents=[],
+        readers=["public"],
+        query=query,
+        positive=positive,
+        negatives=[*negatives],
+    )
+
+
+def test_rows_without_negatives_are_learned_from_and_told_apart(tmp_path: Path) -> None:
+    base, held = tiny_encoder(tmp_path / "base"), without_negatives(24, 2, seed=1)
+    method = CrossEncoder(**FAST)
+    training: Any = method.training(Job(base, without_negatives(160, 8, seed=0), held, tmp_path))
+    training.train()
+    training.save_model(str(tmp_path / "model"))
+
+    auc = method.scores(base, tmp_path / "model", held)["auc"]
+    assert np.mean(auc) > 0.85
+    texts = [held[0]["positive"], held[-1]["positive"]]
+    assert np.argmax(Reader(f"file:{tmp_path / 'model'}").scores(held[0]["query"], texts)) == 0
+
+    begun = Journal(tmp_path / "scores.jsonl", ["model"], lambda row, rows: None)
+    asked: list[int] = []
+
+    def stopped(score: Any, rows: Any, at_once: int = 1) -> Scores:
+        def some(some: Any) -> Scores:
+            if len(asked) == 9:
+                raise InterruptedError
+            asked.append(1)
+            return score(some)  # type: ignore[no-any-return]
+
+        return begun(some, rows, at_once)
+
+    with pytest.raises(InterruptedError):
+        method.scores(base, tmp_path / "model", held, stopped)
+    assert method.scores(base, tmp_path / "model", held, begun)["auc"] == auc
+
+
+def test_draws_for_each_row_the_same_passages_of_other_rows_whenever_it_is_asked() -> None:
+    rows = [row(f"{at}", f"q{at}", f"p{at}") for at in range(40)]
+    drawn = [Others(rows, 3)(each) for each in rows]
+    others = Others(rows, 3)
+    assert [others(each) for each in reversed(rows)] == drawn[::-1]
+    for each, texts in zip(rows, drawn, strict=True):
+        assert len({*texts}) == 3
+        assert {*texts} <= {f"p{at}" for at in range(40)} - {each["positive"]}
+    assert len({text for texts in drawn for text in texts}) > 20, "not the same few for all"
+    assert [Others(rows, 3, seed=1)(each) for each in rows] != drawn
+
+
+def test_draws_no_passage_that_answers_the_question_and_only_as_many_as_are_missing() -> None:
+    rows = [row("1", "who", "a"), row("2", "who", "b"), row("3", "when", "c", "d"), row("4", "how", "a")]
+    drawn = [Others(rows, 2)(each) for each in rows]
+    assert [sorted(texts) for texts in drawn[:2]] == [["c", "d"], ["c", "d"]]
+    assert len(drawn[2]) == 1
+    assert {*drawn[2]} <= {"a", "b"}
+    assert Others(rows, 1)(rows[2]) == []
+    assert Others(rows[:2], 2)(rows[0]) == [], "there is no other"
+
+
+def test_a_rows_own_negatives_come_first_and_nothing_comes_from_the_other_side(tmp_path: Path) -> None:
+    rows = [row("1", "who", "a", "x", "y", "z"), row("2", "when", "b")]
+    held = [row("3", "how", "c"), row("4", "why", "d")]
+    training: Any = CrossEncoder(**FAST | {"negatives": 2}).training(
+        Job(tiny_encoder(tmp_path / "base"), rows, held, tmp_path)
+    )
+    pairs: list[Pair] = training.train_dataset
+    assert pairs[:4] == [("who", "a", 1), ("who", "x", 0), ("who", "y", 0), ("when", "b", 1)]
+    assert len(pairs) == 6
+    assert {pair.second for pair in pairs[4:]} <= set("axyz")
+    assert training.eval_dataset == [("how", "c", 1), ("how", "d", 0), ("why", "d", 1), ("why", "c", 0)]
+
+
+def test_says_so_where_no_passage_is_wrong_for_any_question(tmp_path: Path) -> None:
+    rows = [row("1", "who", "a"), row("2", "when", "a")]
+    job = Job(tiny_encoder(tmp_path / "base"), rows, [], tmp_path)
+    with pytest.raises(
+        UsageError, match=r"got 2 rows with 1 passages in all\. Allowed: rows with `negatives`"
+    ):
+        CrossEncoder(**FAST).training(job)
+    with pytest.raises(ConfigError, match=r"method\.negatives is 0\. Allowed: 1 or more"):
+        CrossEncoder(negatives=0)
 
 
 @pytest.mark.parametrize(

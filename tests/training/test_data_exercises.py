@@ -15,7 +15,7 @@ from markgraph.training.data.prompts import passages_of
 from markgraph.training.data.questions import Questions
 from markgraph.training.rows import Row
 from markgraph.validation.refusals import REFUSAL
-from tests.training.things import DAYS, EMBEDDER, THINGS, rows_of, said_of, things
+from tests.training.things import DAYS, EMBEDDER, THINGS, rows_of, said_of, things, write
 
 
 @pytest.fixture
@@ -110,6 +110,38 @@ def test_rows_to_search_with_have_hard_negatives(folder: Path) -> None:
         assert row["query"].split()[3] in row["positive"]
         assert len(row["negatives"]) == 3
         assert row["positive"] not in row["negatives"]
+
+
+def test_to_search_with_a_question_and_its_relevant_passage_are_enough(folder: Path) -> None:
+    write(
+        folder / "queries.jsonl",
+        [{"_id": f"q-{thing}", "text": f"Is there a {thing}?", "answer": "yes"} for thing in THINGS],
+    )
+    rows, left = rows_of(Questions(EMBEDDER, str(folder), ["public"]), "search")
+    assert left == []
+    assert [(row["query"], row["positive"]) for row in rows] == [
+        (f"Is there a {thing}?", said_of(thing)) for thing in THINGS
+    ]
+    with pytest.raises(UsageError, match=r"queries\.jsonl has no answers"):
+        rows_of(Questions(EMBEDDER, str(folder), ["public"]), "chat")
+
+
+def test_to_search_with_the_best_passage_counts_and_no_relevant_one_is_a_negative(folder: Path) -> None:
+    copies = [{"_id": f"violin{at}", "text": f"{said_of('violin')} Copy {at}."} for at in range(3)]
+    same, blank = (
+        {"_id": "again", "text": copies[1]["text"]},
+        {"_id": "blank", "title": "violin", "text": " "},
+    )
+    write(folder / "corpus.jsonl", [*copies, same, blank, {"_id": "lorry", "text": said_of("lorry")}])
+    asked = ("When must the violin be returned?", "Where is it kept?")
+    write(folder / "queries.jsonl", [{"_id": f"q{at}", "text": text} for at, text in enumerate(asked)])
+    judged = "q0\tviolin0\t1\nq0\tviolin1\t2\nq0\tviolin2\t1\nq0\tlost\t3\nq1\tblank\t1\n"
+    (folder / "qrels.tsv").write_text(judged, "utf-8")
+    source = Questions(EMBEDDER, str(folder), ["public"], shown=Shown(passages=9, apart=0.0))
+    (row,), left = rows_of(source, "search")
+    assert row["positive"] == copies[1]["text"]
+    assert row["negatives"] == [said_of("lorry")]
+    assert left == [("things", "the corpus has no text of what is relevant", "q1")]
 
 
 def test_the_same_seed_gives_the_same_rows(folder: Path) -> None:

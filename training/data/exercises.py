@@ -39,10 +39,15 @@ class Exercise(NamedTuple):
     answers: tuple[str, ...]
     """Each is right."""
     forms: tuple[str, ...]
-    """What may be said, without a mark: the first that the validator supports is learned."""
+    """What may be said, without a mark: the first that the validator supports is learned.
+
+    None: nothing is said, since somebody has judged that the passage answers it, and it is only searched for.
+    """
     chunk: Chunk
     certain: bool = False
     """Whether it was made by taking a span out of the passage: then the validator has nothing to find out."""
+    relevant: frozenset[str] = frozenset()
+    """Documents that are never shown as if they did not answer it, beside that of its passage."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,8 @@ class Exercises:
 
     def _supported(self, exercise: Exercise) -> str | None:
         """Return what is to be said, or None if the validator would not let it through."""
+        if not exercise.forms:
+            return ""
         if self.grounding is None or exercise.certain:
             return exercise.forms[0]
         return self.grounding.first(exercise.question, exercise.forms, exercise.chunk)
@@ -187,7 +194,7 @@ class Exercises:
             chunk = self._by_id[text.id]
             if len(found) == most - 1:
                 break
-            if chunk.source == exercise.chunk.source or contains(chunk.text, exercise.answers):
+            if may_answer(exercise, chunk):
                 continue
             if (length := estimate(chunk.text)) <= room:
                 found.append(chunk)
@@ -208,6 +215,13 @@ class Exercises:
 
     def _pool_of(self, chunk: Chunk) -> tuple[Permissions, bool]:
         return chunk.permissions, self.shown.draw("apart", chunk.source).random() < self.shown.apart
+
+
+def may_answer(exercise: Exercise, chunk: Chunk) -> bool:
+    """Tell whether a passage is the exercise's own, was judged relevant too, or has an answer."""
+    if chunk.source in {exercise.chunk.source, *exercise.relevant} or chunk.text == exercise.chunk.text:
+        return True
+    return bool(exercise.answers) and bool(contains(chunk.text, exercise.answers))
 
 
 def marked(text: str, mark: int) -> str:

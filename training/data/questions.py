@@ -1,4 +1,7 @@
-"""Takes questions with their answers over a corpus of passages, in the layout of BEIR: SQuAD, for example."""
+"""Takes questions over a corpus of passages, in the layout of BEIR: SQuAD, for example.
+
+To search with, a question and the passage that was judged relevant are enough; all else needs answers.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +12,7 @@ from langchain_core.embeddings import Embeddings
 
 from markgraph.errors import ConfigError
 from markgraph.evaluation.answers import contains
-from markgraph.evaluation.beir import Dataset, Text, answers_of, load_dataset
+from markgraph.evaluation.beir import Dataset, Text, answers_of, known_answers, load_dataset
 from markgraph.retrieval.types import Chunk
 from markgraph.security.caller import Caller
 from markgraph.security.classification import CLASSIFICATIONS, level_of
@@ -24,6 +27,7 @@ from markgraph.training.rows import Kind, Row
 
 FORMS = ("answer", "sentence")
 NO_ANSWER, NO_PASSAGE = "no answer is known", "no passage has the answer in one sentence"
+NOT_THERE = "the corpus has no text of what is relevant"
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,16 @@ class Questions:
             raise ConfigError("data.path is not set. Set data.path=FOLDER with corpus, queries and qrels.")
         dataset = load_dataset(Path(self.path))
         chunks = {each.id: self._chunk(each, caller.tenant) for each in dataset.corpus}
+        exercises_of = self._exercises
+        if kind == "search":
+            chunks = {id_: chunk for id_, chunk in chunks.items() if chunk.text.strip()}
+            exercises_of = self._searches
         grounding = Grounding(self.embedder) if self.checked else None
         exercises = Exercises(
             dataset.name, list(chunks.values()), Prompts(self.serving), grounding, self.shown
         )
         asked = chain(
-            self._exercises(dataset, chunks, leave_out),
+            exercises_of(dataset, chunks, leave_out),
             cloze.exercises(chunks.values(), self.clozes, self.shown),
         )
         yield from exercises.rows(asked, kind, leave_out)
@@ -106,6 +114,20 @@ class Questions:
                     break
             else:
                 leave_out(dataset.name, NO_PASSAGE, query.id)
+
+    def _searches(
+        self, dataset: Dataset, chunks: dict[str, Chunk], leave_out: LeaveOut
+    ) -> Iterator[Exercise]:
+        """Yield each question with its best passage; what has a known answer is not shown as wrong."""
+        known = known_answers(Path(str(self.path)))
+        for query in dataset.queries:
+            grades = {id_: grade for id_, grade in dataset.qrels[query.id].items() if grade > 0}
+            if not (there := [id_ for id_ in grades if id_ in chunks]):
+                leave_out(dataset.name, NOT_THERE, query.id)
+                continue
+            chunk = chunks[max(there, key=lambda id_: grades[id_])]
+            answers = known.get(query.id, ())
+            yield Exercise(query.id, query.text, answers, (), chunk, relevant=frozenset(grades))
 
 
 def sentence_with(text: str, question: str, answers: Sequence[str]) -> str | None:
