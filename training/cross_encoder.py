@@ -73,11 +73,15 @@ class CrossEncoder(Settings):
         """Return the training of the encoder and a new head, or of a cross-encoder that there is.
 
         Raises:
-            UsageError: no question has a passage that does not answer it.
+            UsageError: all pairs belong together, or none does: there is nothing to tell apart.
         """
         pairs = self._pairs(job.rows, job.seed)
-        if self.kind == "search" and all(pair.label for pair in pairs):
-            raise UsageError(_nothing_wrong(job.rows))
+        if len(labels := {pair.label for pair in pairs}) == 1:
+            raise UsageError(
+                _nothing_wrong(job.rows)
+                if self.kind == "search"
+                else f"All {len(pairs)} rows have the label {labels.pop()}. Allowed: rows of 0 and rows of 1."
+            )
         base = self.origin(job.base)
         tokenizer, _ = load_encoder(base.folder)
         return CrossEncoderTrainer(

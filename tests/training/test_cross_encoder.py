@@ -161,6 +161,12 @@ def test_parts_of_the_area_under_the_curve(
     assert parts_of_auc(np.array(logits), np.array(labels)) == parts
 
 
+def test_says_so_where_all_claims_are_alike(tmp_path: Path) -> None:
+    claims = [row for row in entailments(9, 0) if row["label"] == 1]
+    with pytest.raises(UsageError, match=rf"All {len(claims)} rows have the label 1\. Allowed: rows of 0"):
+        CrossEncoder(kind="entailment").training(Job(tiny_encoder(tmp_path / "base"), claims, [], tmp_path))
+
+
 def test_rows_of_another_kind_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"method\.kind is 'chat'. Allowed: search, entailment"):
         CrossEncoder(kind="chat")
