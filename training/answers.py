@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -80,8 +81,9 @@ def answer_scores(
     are_shown = sum(bool(passages_of(row["messages"])) for row in chosen) >= MIN_ROWS
     compared = embedder.embed_documents if are_shown else None
     chats = {who: _chat(model, settings) for who, model in models.items()}
+    turns = cycle((1, -1))  # each is the first half of the time: other work may have been done before
     try:
-        found = each(lambda some: _measured(chats, some, compared), chosen)
+        found = each(lambda some: _measured(chats, some, compared, next(turns)), chosen)
     finally:
         for chat in chats.values():
             chat.engine.close()  # type: ignore[attr-defined]  # the port leaves this open
@@ -128,13 +130,15 @@ def _chat(model: Model, settings: Mapping[str, Any]) -> LocalChatModel:
     )
 
 
-def _measured(chats: Mapping[str, LocalChatModel], rows: Sequence[Row], compared: Embed | None) -> Scores:
+def _measured(
+    chats: Mapping[str, LocalChatModel], rows: Sequence[Row], compared: Embed | None, order: int
+) -> Scores:
     """Return what can be told of each answer by itself, under the model's name."""
     found: Scores = defaultdict(list)
     for row in rows:
         passages = passages_of(row["messages"])
         # All answer before any is looked at: that would be work of its own between them.
-        for who, answer in [(who, _answer(chat, row)) for who, chat in chats.items()]:
+        for who, answer in [(who, _answer(chat, row)) for who, chat in list(chats.items())[::order]]:
             found[f"{who}/{REFUSALS}"].append(refusal(answer.text, right_answers(row) or []))
             found[f"{who}/{SECONDS}"].append(answer.seconds)
             if compared and passages:

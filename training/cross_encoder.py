@@ -23,6 +23,7 @@ from markgraph.models.weights import load_encoder
 from markgraph.retrieval.rerank import CrossEncoder as Reader
 from markgraph.training.base import Base
 from markgraph.training.classifier import reward_model
+from markgraph.training.data.source import digest
 from markgraph.training.port import Each, Job, Scores, Training, every_row
 from markgraph.training.rows import Kind, Row
 from markgraph.training.settings import Settings
@@ -140,6 +141,7 @@ class Others:
         """Draw from `rows`, until a row has `most` negatives."""
         self._most, self._seed = most, seed
         self._passages = list(dict.fromkeys(text for row in rows for text in _passages(row)))
+        self._known = {digest(text): text for text in self._passages}
         self._right: dict[str, set[str]] = {}
         for row in rows:
             self._right.setdefault(row["query"], set()).add(row["positive"])
@@ -148,7 +150,8 @@ class Others:
         """Return what `row` is short of, as far as there is any: no passage that answers its question."""
         if (short := self._most - len(row["negatives"])) <= 0:
             return []
-        barred = self._right[row["query"]].union(row["negatives"])
+        also = (self._known[each] for each in row.get("right", ()) if each in self._known)
+        barred = self._right[row["query"]].union(row["negatives"], also)
         draw = random.Random(f"{self._seed} {row['id']}")  # noqa: S311 -- no secret
         # So many that enough are left, whichever of them are barred.
         drawn = draw.sample(self._passages, min(short + len(barred), len(self._passages)))

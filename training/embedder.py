@@ -21,6 +21,7 @@ from markgraph.errors import ConfigError
 from markgraph.models.embed import TransformerEmbeddings
 from markgraph.models.weights import load_encoder
 from markgraph.training.base import Base
+from markgraph.training.data.source import digest
 from markgraph.training.port import Each, Job, Scores, Training, every_row
 from markgraph.training.rows import Kind, Row
 from markgraph.training.settings import Settings
@@ -82,9 +83,17 @@ class Embedder(Settings):
         passages = np.asarray(embedder.embed_documents(texts))  # (n, d)
         questions = np.asarray(embedder.embed_documents([row["query"] for row in rows]))  # (q, d)
         right = np.array([texts.index(row["positive"]) for row in rows])
-        near = questions @ passages.T  # (q, n)
+        near = np.where(also(rows, texts).numpy(), -np.inf, questions @ passages.T)  # (q, n)
         ranks = 1 + (near > near[np.arange(len(rows)), right][:, None]).sum(1)
         return {self.metric: (1 / ranks).tolist()}
+
+
+def also(rows: Sequence[Row], texts: Sequence[str]) -> Tensor:
+    """Return whether each text answers each row's query too, beside its own passage, bool (q, n)."""
+    known = [(text, digest(text)) for text in texts]
+    return torch.tensor(
+        [[text != row["positive"] and each in row.get("right", ()) for text, each in known] for row in rows]
+    )
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,7 @@ class Collator:
             "questions": self._tokens([row["query"] for row in rows]),
             "passages": self._tokens(texts),
             "right": torch.tensor([texts.index(row["positive"]) for row in rows]),
+            "also": also(rows, texts),
         }
 
     def _tokens(self, texts: list[str]) -> Mapping[str, Tensor]:
@@ -131,7 +141,8 @@ class EmbedderTrainer(WholeTrainer):
     ) -> Any:
         """Return the cross entropy of the passages' cosines with each question."""
         questions, passages = (pooled(model, inputs[name]) for name in ("questions", "passages"))
-        logits = questions @ passages.T / self.temperature  # (q, n)
+        near = questions @ passages.T / self.temperature  # (q, n)
+        logits = near.masked_fill(inputs["also"], float("-inf"))
         loss = cross_entropy(logits, inputs["right"])
         return (loss, {"logits": logits}) if return_outputs else loss
 

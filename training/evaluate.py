@@ -23,8 +23,9 @@ from markgraph.training.journal import Journal
 from markgraph.training.pipeline import Stages, candidate_of, method_of, stage_folder
 from markgraph.training.port import Scores
 from markgraph.training.rows import Row
-from markgraph.training.runs import Runs, means, read_rows, write_json
+from markgraph.training.runs import Runs, alone, means, read_rows, write_json
 from markgraph.training.state import TrainState
+from markgraph.training.stopping import stopped_when_cancelled
 from markgraph.training.tracking import Tracker, about
 
 CHAMPION, CANDIDATE = "champion", "candidate"
@@ -57,11 +58,11 @@ class Evaluate:
     """Of these rows, how many both models answer, so that guards can look at that; None: none."""
 
     def __post_init__(self) -> None:
-        for name, instead in (("answers", "none"), ("most", "all")):
+        for name, key, instead in (("answers", "graph.evaluate.answers", "none"), ("most", "scored", "all")):
             value = getattr(self, name)
             if value is not None and value < MIN_ROWS:
                 raise ConfigError(
-                    f"graph.evaluate.{name} is {value}. Allowed: {MIN_ROWS} or more, since fewer are too "
+                    f"{key} is {value}. Allowed: {MIN_ROWS} or more, since fewer are too "
                     f"few to tell, or null for {instead}."
                 )
         if self.rows is not None and not Path(self.rows).expanduser().is_file():
@@ -72,6 +73,14 @@ class Evaluate:
     def __call__(self, state: TrainState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return the means."""
         run = self.runs.of(state["run"])
+        with alone(run):  # two would write into one journal
+            return self._scored(run, state, runtime)
+
+    async def acall(self, state: TrainState, runtime: Runtime[Caller]) -> Mapping[str, Any]:
+        """Do the same in a thread; when the run is cancelled, behind the row under way."""
+        return await stopped_when_cancelled(self, state, runtime)
+
+    def _scored(self, run: Path, state: TrainState, runtime: Runtime[Caller]) -> dict[str, Any]:
         last = self.stages[-1]
         rows = some_of(self._rows(run), self.most)
         method = method_of(last, run)
@@ -80,7 +89,8 @@ class Evaluate:
         answered = self._answers(models, rows, run, runtime)
         found = {}
         for who, (base, model) in models.items():
-            each = _journal(run / "scores" / f"{who}.jsonl", f"the {who}", [models[who]], runtime)
+            each = self._journal(run, who, f"the {who}", [models[who]], runtime)
+            each.tell(0, len(rows))
             with quiet():
                 scored = method.scores(base, model, rows, each)
             scores = {metric: list(values) for metric, values in scored.items()} | answered.get(who, {})
@@ -97,7 +107,7 @@ class Evaluate:
     ) -> Mapping[str, Scores]:
         if self.answers is None:
             return {}
-        each = _journal(run / "scores" / "answers.jsonl", "the answers of both", models.values(), runtime)
+        each = self._journal(run, "answers", "the answers of both", models.values(), runtime)
         with quiet():
             return answer_scores(models, rows, self.answers, self.embedder, self.settings["model"], each)
 
@@ -111,6 +121,18 @@ class Evaluate:
                 learned.update((row["id"], *row["documents"]))
         judged = read_rows(Path(self.rows).expanduser())
         return [row for row in judged if learned.isdisjoint((row["id"], *row["documents"]))]
+
+    def _journal(
+        self, run: Path, name: str, what: str, models: Iterable[Model], runtime: Runtime[Caller]
+    ) -> Journal:
+        """Return what keeps the values of rows, for these models: another may be in service by now."""
+        about = [str(part) for base, model in models for part in (base.source, base.sha256, model)]
+        about.append(str(getattr(self.embedder, "name", "")))
+        return Journal(
+            run / "scores" / f"{name}.jsonl",
+            about,
+            lambda row, rows: runtime.stream_writer({"scoring": what, "row": row, "rows": rows}),
+        )
 
     def _in_service(self) -> tuple[Base, Path | None]:
         """Return the champion, over the base that it was trained from; without one, the run's base is it."""
@@ -130,14 +152,6 @@ def figures_of(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         for who, each in found.items()
         for metric, value in each.items()
     }
-
-
-def _journal(place: Path, what: str, models: Iterable[Model], runtime: Runtime[Caller]) -> Journal:
-    """Return what keeps the values of rows, for these models: another may be in service by now."""
-    about = [str(part) for base, model in models for part in (base.source, base.sha256, model)]
-    return Journal(
-        place, about, lambda row, rows: runtime.stream_writer({"scoring": what, "row": row, "rows": rows})
-    )
 
 
 def some_of(rows: Sequence[Row], most: int | None) -> Sequence[Row]:

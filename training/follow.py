@@ -36,6 +36,12 @@ class Follow(TrainerCallback):
                 self._track(_figures(each), each["step"])
         self._told(state)
 
+    def tell_again(self) -> None:
+        """Give the tracker all figures of the log: it leaves out those that it has."""
+        for line in self._log.read_text("utf-8").splitlines():
+            logged = json.loads(line)
+            self._track(_figures(logged), logged["step"])
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Tell of the step; after Ctrl-C keep it, and stop."""
         self._told(state)

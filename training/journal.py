@@ -27,7 +27,7 @@ class Journal:
             about: whatever else the values depend on: another model's are not gone on with.
             tell: is given how many rows were scored, and of how many.
         """
-        self._place, self._about, self._tell = place, about, tell
+        self._place, self._about, self.tell = place, about, tell
 
     def __call__(
         self, score: Callable[[Sequence[Row]], Scores], rows: Sequence[Row], at_once: int = 1
@@ -40,15 +40,17 @@ class Journal:
         """
         head = json.dumps(sha256(json.dumps([*self._about, *rows]).encode()).hexdigest())
         found = self._kept(head)
+        if len(found) > len(rows):
+            found = []
         if not found:
             self._add("w", [head])
-        self._tell(len(found), len(rows))
+        self.tell(len(found), len(rows))
         for begin in range(len(found), len(rows), at_once):
             check_interrupted()
             made = list(_by_row(score(rows[begin : begin + at_once])))
             self._add("a", map(json.dumps, made))
             found += made
-            self._tell(len(found), len(rows))
+            self.tell(len(found), len(rows))
         return _together(found)
 
     def _kept(self, head: str) -> list[Values]:

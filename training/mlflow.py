@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from markgraph.errors import MissingExtraError, StorageError
-from markgraph.training.tracking import Tracking, flat
+from markgraph.training.tracking import Known, Tracking, flat, is_known
 
 RUN = "markgraph.run"
 """The tag that tells which run of MARK's one of MLflow's is."""
@@ -25,8 +25,8 @@ AT_ONCE = 1000
 """Metrics that it takes at once."""
 EVERY = 5.0
 """Seconds between two times that figures are written: each time is a transaction."""
-PATIENCE = 60.0
-"""Seconds until a server that did not answer is told again, while a training goes on."""
+PATIENCE, LONGEST = 60.0, 960.0
+"""Seconds until a server that did not answer is told again while a training goes on, at first and at most."""
 RETRIES = "2"
 """How often MLflow's client asks again before it gives up: by itself it does so for minutes."""
 TIMEOUT = "30"
@@ -63,12 +63,16 @@ class Mlflow:
                 client.update_run(run, status="RUNNING")
             else:
                 run = client.create_run(experiment, tags={RUN: name, **tags}, run_name=name).info.run_id
-            entities = _entities()
-            params = [entities.Param(key, value[:VALUE]) for key, value in flat(config)]
+            entities, told = _entities(), found[0].data if found else None
+            # One that was told is never changed there, though folders may have been moved since.
+            fresh = [(key, value) for key, value in flat(config) if not told or key not in told.params]
+            params = [entities.Param(key, value[:VALUE]) for key, value in fresh]
             for at in range(0, len(params), BATCH):
                 client.log_batch(run, params=params[at : at + BATCH])
-            keys = found[0].data.metrics if found else ()
-            known = {key: {each.step for each in client.get_metric_history(run, key)} for key in keys}
+            known = {
+                key: {each.step: each.value for each in client.get_metric_history(run, key)}
+                for key in (told.metrics if told else ())
+            }
         return _Run(self.uri, name, client, run, known)
 
     @property
@@ -125,8 +129,8 @@ class _Run:
     name: str
     client: Any
     id: str
-    known: Mapping[str, Set[int]]
-    """The steps of each figure that MLflow had when this run was gone on with."""
+    known: Known
+    """What MLflow had when this run was gone on with."""
     waiting: list[Any] = field(default_factory=list)
     written: float = field(default_factory=time)
     every: float = EVERY
@@ -136,7 +140,7 @@ class _Run:
         self.waiting += [
             entities.Metric(key, value, int(now * 1000), step)
             for key, value in figures.items()
-            if step not in self.known.get(key, ())
+            if not is_known(self.known, key, step, value)
         ]
         if now - self.written >= self.every or (len(self.waiting) >= AT_ONCE and self.every == EVERY):
             self._try()
@@ -159,9 +163,10 @@ class _Run:
         except _refusal() as error:
             if self.every == EVERY:
                 logging.getLogger(__name__).warning(
-                    "%s It is told again every minute; the training goes on.", _told(self.uri, error)
+                    "%s It is told again later; the training goes on.", _told(self.uri, error)
                 )
-            self.every, self.written = PATIENCE, time()
+            # One that keeps people waiting is asked more and more seldom.
+            self.every, self.written = max(PATIENCE, min(2 * self.every, LONGEST)), time()
 
     def _write(self) -> None:
         while self.waiting:
@@ -184,24 +189,21 @@ def _answering(uri: str, run: str) -> Iterator[None]:
 
 def _told(uri: str, error: Exception) -> str:
     """Return what went wrong in one line, without the password that an address may have."""
-    user, at, host = urlsplit(uri).netloc.rpartition("@")
-    place = urlsplit(uri)._replace(netloc=host).geturl()
+    user, at, _ = urlsplit(uri).netloc.rpartition("@")
     first: BaseException = error
     while first.__context__:  # refused by the network, and then by everyone who had asked somebody else
         first = first.__context__
-    reason = (
-        (str(first).strip() or type(first).__name__)
-        .splitlines()[0]
-        .replace(user + at, "")[:REASON]
-        .rstrip(".")
-    )
-    return f"MLflow at {place} could not be told of a run: {reason}."
+    reason = (str(first).strip() or type(first).__name__).splitlines()[0][:REASON].rstrip(".")
+    said = f"MLflow at {uri} could not be told of a run: {reason}."
+    return said.replace(user + at, "") if user else said
 
 
-def _refusal() -> type[Exception]:
+def _refusal() -> tuple[type[Exception], ...]:
+    """Return what MLflow's client raises: its own, and what it lets through of the libraries below it."""
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
-    return MlflowException
+    return MlflowException, SQLAlchemyError, OSError  # requests raises these
 
 
 def _entities() -> Any:

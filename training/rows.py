@@ -51,6 +51,8 @@ class Row(TypedDict):
     query: NotRequired[str]
     positive: NotRequired[str]
     negatives: NotRequired[list[str]]
+    right: NotRequired[list[str]]
+    """SHA-256 of other passages that answer the query: where rows lend each other theirs, none is wrong."""
     premise: NotRequired[str]
     hypothesis: NotRequired[str]
     label: NotRequired[Literal[0, 1]]

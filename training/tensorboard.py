@@ -1,13 +1,13 @@
 """Follows runs in TensorBoard's files: `tensorboard --logdir FOLDER` shows them."""
 
 import json
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from markgraph.errors import MissingExtraError
-from markgraph.training.tracking import Tracking
+from markgraph.training.tracking import Known, Tracking, is_known
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Tensorboard:
                 f"tracker=tensorboard needs {error.name}. Install it: pip install 'markgraph[train]'."
             ) from error
         place = Path(self.folder) / name
-        known = _steps(place) if place.is_dir() else {}
+        known = _known(place) if place.is_dir() else {}
         writer = SummaryWriter(str(place))
         told = json.dumps({**config, "tags": dict(tags)}, indent=1)
         writer.add_text("config", f"```\n{told}\n```")
@@ -39,12 +39,12 @@ class Tensorboard:
 @dataclass(frozen=True)
 class _Run:
     writer: Any
-    known: Mapping[str, Set[int]]
-    """The steps of each figure that the files had when this run was gone on with."""
+    known: Known
+    """What the files had when this run was gone on with."""
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
         for key, value in figures.items():
-            if step not in self.known.get(key, ()):
+            if not is_known(self.known, key, step, value):
                 self.writer.add_scalar(key, value, step)
 
     def keep(self, files: Sequence[Path], folder: str) -> None:
@@ -56,13 +56,13 @@ class _Run:
         self.writer.close()
 
 
-def _steps(folder: Path) -> dict[str, set[int]]:
-    """Return the steps of each figure in a folder of events."""
+def _known(folder: Path) -> Known:
+    """Return what a folder of events has."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
-    return {key: {each.step for each in events.Scalars(key)} for key in events.Tags()["scalars"]}
+    return {key: {each.step: each.value for each in events.Scalars(key)} for key in events.Tags()["scalars"]}
 
 
 def _pixels(file: Path) -> Any:

@@ -8,6 +8,18 @@ from typing import Any, Protocol
 from markgraph.errors import StorageError
 from markgraph.training.state import TrainState
 
+Known = Mapping[str, Mapping[int, float]]
+"""The values that a tracker has of each figure, by step."""
+
+
+def is_known(known: Known, key: str, step: int, value: float) -> bool:
+    """Tell whether a tracker has a figure already.
+
+    A training that goes on repeats its steps, to the same result. At 0 there are scores: these change when
+    another model is in service by then.
+    """
+    return step in known.get(key, ()) and (step > 0 or known[key][step] == value)
+
 
 class Tracking(Protocol):
     """A run that is being followed."""

@@ -1,10 +1,8 @@
 """Trains a stage, from the last checkpoint if there is one."""
 
-import asyncio
 import json
 import shutil
 from collections.abc import Mapping
-from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -12,7 +10,7 @@ from typing import Any
 
 from langgraph.runtime import Runtime
 
-from markgraph.ingestion.interrupt import check_interrupted, interruptible
+from markgraph.ingestion.interrupt import check_interrupted
 from markgraph.security.caller import Caller
 from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Resource
@@ -22,12 +20,10 @@ from markgraph.training.join import Together, Workshop
 from markgraph.training.memory import within_memory
 from markgraph.training.pipeline import Stage, stage_folder
 from markgraph.training.plots import draw_log
-from markgraph.training.runs import alone
+from markgraph.training.runs import alone, read_json, write_json
 from markgraph.training.state import TrainState
+from markgraph.training.stopping import stopped_when_cancelled
 from markgraph.training.tracking import Tracker, about
-
-PATIENCE = 60.0
-"""Seconds that a cancelled run waits for its step, and the checkpoint; it ends behind that in any case."""
 
 
 @does(Effect.SIDE_EFFECTS, Effect.STORES)
@@ -54,36 +50,35 @@ class Train:
         folder = stage_folder(run, self.stage.name)
         with alone(run), about(self.tracker, state, self.settings) as tracking, quiet():
             follow = Follow(self.stage.name, folder / "log.jsonl", runtime.stream_writer, tracking)
-            resume = last_checkpoint(folder / "checkpoints")
-            told = Together(self.stage.name, str(run), str(run), resume=resume)
-            with within_memory(self.stage.name, self.stage.method):
-                training, began = self.workshop.together(told, follow), perf_counter()
-                training.train(resume_from_checkpoint=resume)
-            seconds = perf_counter() - began
-            check_interrupted()
-            training.save_model(str(folder / "model"))
+            ended = folder / "trained.json"
+            if ended.exists():  # but the tracker could not be told
+                follow.tell_again()
+            else:
+                write_json(ended, self._trained(run, folder, follow))
             drawn = draw_log(folder / "log.jsonl", folder / "plots")
             tracking.keep([folder / "log.jsonl", *drawn], self.stage.name)
+        return {"trained": {self.stage.name: read_json(ended)}}
+
+    async def acall(self, state: TrainState, runtime: Runtime[Caller]) -> Mapping[str, Any]:
+        """Do the same in a thread; when the run is cancelled, behind a checkpoint of the step under way."""
+        return await stopped_when_cancelled(self, state, runtime)
+
+    def _trained(self, run: Path, folder: Path, follow: Follow) -> dict[str, Any]:
+        """Train to the end, leave the model in the folder, and return what became of it."""
+        resume = last_checkpoint(folder / "checkpoints")
+        told = Together(self.stage.name, str(run), str(run), resume=resume)
+        with within_memory(self.stage.name, self.stage.method):
+            training, began = self.workshop.together(told, follow), perf_counter()
+            training.train(resume_from_checkpoint=resume)
+        seconds = perf_counter() - began
+        check_interrupted()
+        training.save_model(str(folder / "model"))
         losses = [each["loss"] for each in training.state.log_history if "loss" in each]
-        done = {
+        return {
             "steps": training.state.global_step,
             "loss": losses[-1] if losses else None,
             "seconds": seconds,
         }
-        return {"trained": {self.stage.name: done}}
-
-    async def acall(self, state: TrainState, runtime: Runtime[Caller]) -> dict[str, Any]:
-        """Do the same in a thread; when the run is cancelled, behind a checkpoint of the step under way."""
-        with interruptible() as interrupted:
-            # No task: what the thread raises when it was interrupted would end the event loop.
-            loop, context = asyncio.get_running_loop(), copy_context()
-            training = loop.run_in_executor(None, context.run, self, state, runtime)
-            try:
-                return await asyncio.shield(training)
-            except asyncio.CancelledError:
-                interrupted.set()
-                await asyncio.wait([training], timeout=PATIENCE)
-                raise
 
 
 def last_checkpoint(folder: Path) -> str | None:

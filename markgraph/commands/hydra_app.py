@@ -17,7 +17,7 @@ from markgraph.build import with_chosen_groups
 from markgraph.collection import check_collection, collections_in
 from markgraph.config_errors import explain, nearest
 from markgraph.environment import check_environment, search_path
-from markgraph.errors import ConfigError, EmptyIndexError
+from markgraph.errors import ConfigError, EmptyIndexError, MarkError
 from markgraph.launching.outcome import Outcome, collecting, note, tell
 from markgraph.security.doors import TOKEN
 
@@ -38,8 +38,11 @@ def run_app(verb: str, job: str, overrides: Sequence[str]) -> int:
         try:
             _set_log_level(config.get("debug", {}).get("log_level", "WARNING"))
             outcome = _run(job, config)
+        except KeyboardInterrupt:  # no other job of a sweep begins
+            raise
         except BaseException as fault:  # Hydra would print it as its own
             faults.append(fault)
+            note(Outcome(getattr(fault, "exit_code", MarkError.exit_code)))
             return None
         note(outcome)
         return outcome.figure

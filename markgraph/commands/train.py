@@ -33,7 +33,7 @@ JOINS = ("stages", "settings", "runs", "seed", "authorize", "policy", "audit")
 """What of the graph's settings a process beside the first needs."""
 FOLLOWED = "tracker"
 """A group that a run may go on with another of: nothing that it comes to depends on it."""
-STARTING = ("seed", "name", "run")
+STARTING = ("seed", "name", "run", "scored")
 """Settings, beside the groups that it keeps, that a run has from its beginning."""
 
 

@@ -123,7 +123,7 @@ def _problem(name: str, champion: Scores, candidate: Scores, min_rows: int, what
             return f"{name}: a score of the {who} is no finite number"
     rows, others = len(champion[name]), len(candidate[name])
     if rows != others:
-        return f"{name}: the champion answered {rows} {what}, the candidate {others}; give both the same"
+        return f"{name}: the champion has {rows} {what}, the candidate {others}; give both the same"
     if rows < min_rows:
         return f"{name}: {rows} {what} are too few to tell; give at least {min_rows}"
     return ""

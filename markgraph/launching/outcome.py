@@ -1,6 +1,7 @@
 """What a run of a verb came to: its exit code, the figure that a sweep looks at, and what it made."""
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,8 @@ from typing import NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+
+from markgraph.launching.processes import rank
 
 PLACE = "MARKGRAPH_OUTCOME"
 """The environment variable that names the file into which a process of a sweep writes its figure."""
@@ -49,7 +52,7 @@ def collecting() -> Iterator[list[Outcome]]:
     finally:
         _OUTCOMES.reset(token)
         jobs = [each for each in outcomes if each.job is not None]
-        if len(jobs) > 1:
+        if len(jobs) > 1 and not rank():
             print("\n".join(_table(jobs)), file=sys.stderr)  # noqa: T201
 
 
@@ -99,7 +102,8 @@ def _table(jobs: Sequence[Outcome]) -> Iterator[str]:
 
 def _best(jobs: Sequence[Outcome]) -> Outcome | None:
     """Return the best of the jobs that ended with 0; None where they measured different things, or none."""
-    measured = [each for each in jobs if each.code == 0 and each.figure is not None]
+    passed = [each for each in jobs if each.code == 0 and each.figure is not None]
+    measured = [each for each in passed if math.isfinite(each.figure or 0.0)]
     if len({(each.metric, each.lower_is_better) for each in measured}) != 1:
         return None
     choose = min if measured[0].lower_is_better else max

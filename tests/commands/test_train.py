@@ -174,6 +174,33 @@ def test_a_run_whose_server_is_gone_goes_on_without_it(
     assert (home / "training" / "r" / "verdict.json").exists()
 
 
+def test_a_training_that_the_tracker_was_not_told_of_is_not_done_again(
+    chosen: list[str],
+    home: Path,
+    no_terminal: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    def refuse(*_: object) -> None:
+        raise OSError("413 Client Error: Request Entity Too Large")
+
+    chosen = [each for each in chosen if each != "tracker=none"]
+    with monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "log_artifact", refuse)
+        assert run(["train", *chosen, "run=r", "confirm=true"]) == 1
+    assert "could not be told of a run: 413 Client Error" in capsys.readouterr().err
+    folder = home / "training" / "r"
+    weights = folder / "model" / "adapter_model.safetensors"
+    log, made = (folder / "log.jsonl").read_text(), weights.stat().st_mtime_ns
+    assert '"eval_loss"' in log
+    assert run(["train", "resume=r", "confirm=true"]) == 0, capsys.readouterr().err
+    assert (folder / "log.jsonl").read_text() == log
+    assert weights.stat().st_mtime_ns == made
+    assert next((home / "mlflow").rglob("loss.png"))
+
+
 def tracked(home: Path) -> dict[str, str]:
     """Return what MLflow was told of the config of the only run."""
     from mlflow.tracking import MlflowClient

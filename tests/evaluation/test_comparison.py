@@ -97,7 +97,7 @@ def test_reports_what_is_no_guard_and_lets_it_fall() -> None:
         ({"f1": BEFORE}, {"bleu": BETTER}, "f1: the candidate has no such score; it has bleu"),
         ({"f1": BEFORE}, {"f1": [*BETTER[:-1], float("nan")]}, "f1: a score of the candidate is no finite"),
         ({"f1": [float("-inf"), *BEFORE[1:]]}, {"f1": BETTER}, "f1: a score of the champion is no finite"),
-        ({"f1": BEFORE}, {"f1": BETTER[:-1]}, "f1: the champion answered 60 questions, the candidate 59"),
+        ({"f1": BEFORE}, {"f1": BETTER[:-1]}, "f1: the champion has 60 questions, the candidate 59"),
         ({"f1": BEFORE[: MIN_ROWS - 1]}, {"f1": BETTER[: MIN_ROWS - 1]}, "f1: 19 questions are too few"),
         ({"f1": []}, {"f1": []}, "f1: 0 questions are too few"),
     ],

@@ -50,6 +50,29 @@ def test_the_lower_figure_is_best_where_it_is_a_cost(capsys: pytest.CaptureFixtu
     ]
 
 
+def test_what_is_no_number_is_not_best(capsys: pytest.CaptureFixture[str]) -> None:
+    with collecting():
+        note(trained(1, 1, figure=float("nan")))
+        note(trained(2, 2, figure=-1.5))
+        note(trained(3, 3))
+    assert [line.endswith("best") for line in capsys.readouterr().err.splitlines()] == [
+        False,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_of_several_processes_of_one_command_the_first_compares(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    with collecting():
+        note(trained(1, 1))
+        note(trained(2, 2))
+    assert capsys.readouterr().err == ""
+
+
 def test_nothing_is_best_of_different_things(capsys: pytest.CaptureFixture[str]) -> None:
     with collecting():
         note(Outcome(0, 1.0, "f1", job=1, overrides=("suite=answers",)))

@@ -151,3 +151,23 @@ def test_a_sweep_without_a_figure_has_no_best(markgraph: Command) -> None:
     search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2")
     ran = markgraph("feedback", "list", "-m", *search, "output=text,json", "experiment=no_weights")
     assert (ran.code, "No run of this sweep measured anything" in ran.err) == (2, True)
+
+
+def test_a_job_that_fails_stands_in_the_table_too(markgraph: Command) -> None:
+    ran = markgraph(*RATE)
+    assert ran.code == 2
+    assert "\n1    thread=t1  2          -\n2    thread=t2  2          -\n" in ran.err
+
+
+def test_ctrl_c_ends_a_sweep_and_not_one_job_of_it(
+    markgraph: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def interrupted(config: Any) -> int:
+        begun.append(config.thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("markgraph.commands.feedback.run", interrupted)
+    assert markgraph(*RATE).code == 130
+    assert begun == ["t1"]

@@ -180,7 +180,7 @@ def test_guards_of_answers_count_where_there_are_answers_and_others_always(tmp_p
             "graph.compare.answers has bleu. Allowed: groundedness, refusals",
         ),
         ("graph.evaluate.answers=19", r"graph.evaluate.answers is 19. Allowed: 20 or more"),
-        ("graph.evaluate.most=19", r"graph.evaluate.most is 19. Allowed: 20 or more"),
+        ("scored=19", r"scored is 19. Allowed: 20 or more"),
     ],
 )
 def test_settings_that_can_not_be_are_refused_before_anything_is_trained(

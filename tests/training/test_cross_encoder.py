@@ -9,6 +9,7 @@ import pytest
 from markgraph.errors import ConfigError, UsageError
 from markgraph.retrieval.rerank import CrossEncoder as Reader
 from markgraph.training.cross_encoder import CrossEncoder, Others, Pair, parts_of_auc
+from markgraph.training.data.source import digest
 from markgraph.training.journal import Journal
 from markgraph.training.port import Job, Scores
 from markgraph.training.rows import Row
@@ -159,6 +160,11 @@ def test_parts_of_the_area_under_the_curve(
     logits: list[float], labels: list[int], parts: list[float]
 ) -> None:
     assert parts_of_auc(np.array(logits), np.array(labels)) == parts
+
+
+def test_what_is_known_to_be_right_too_is_not_drawn() -> None:
+    rows = [{**row("1", "who", "a"), "right": [digest("b")]}, row("2", "when", "b"), row("3", "why", "c")]
+    assert Others(rows, 3)(rows[0]) == ["c"]  # type: ignore[arg-type]  # these are rows
 
 
 def test_says_so_where_all_claims_are_alike(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from markgraph.training.data.exercises import Shown
 from markgraph.training.data.mix import Mix
 from markgraph.training.data.prompts import passages_of
 from markgraph.training.data.questions import Questions
+from markgraph.training.data.source import digest
 from markgraph.training.rows import Row
 from markgraph.validation.refusals import REFUSAL
 from tests.training.things import DAYS, EMBEDDER, THINGS, rows_of, said_of, things, write
@@ -141,6 +142,7 @@ def test_to_search_with_the_best_passage_counts_and_no_relevant_one_is_a_negativ
     (row,), left = rows_of(source, "search")
     assert row["positive"] == copies[1]["text"]
     assert row["negatives"] == [said_of("lorry")]
+    assert row["right"] == sorted(digest(copies[at]["text"]) for at in (0, 2))
     assert left == [("things", "the corpus has no text of what is relevant", "q1")]
 
 

@@ -9,9 +9,11 @@ import torch
 from markgraph.errors import ConfigError
 from markgraph.models.embed import TransformerEmbeddings
 from markgraph.models.weights import load_encoder
-from markgraph.training.embedder import Collator, Embedder, pooled
+from markgraph.training.data.source import digest
+from markgraph.training.embedder import Collator, Embedder, also, pooled
 from markgraph.training.lora import Lora
 from markgraph.training.port import Job
+from markgraph.training.rows import Row
 from tests.training.encoders import searches, tiny_encoder
 
 FAST: dict[str, Any] = {
@@ -62,6 +64,14 @@ def test_a_passage_of_two_questions_is_there_once_and_is_right_for_both(tmp_path
     batch = Collator(tokenizer, 32, negatives=1)([first, second])
     assert len(batch["passages"]["input_ids"]) == 3
     assert batch["right"].tolist() == [0, 0]
+
+
+def test_another_passage_that_answers_a_question_is_not_wrong_for_it() -> None:
+    first, second = searches(2, seed=0, topics=2)
+    texts = [first["positive"], second["positive"]]
+    assert not also([first, second], texts).any()
+    known: Row = {**first, "right": [digest(text) for text in texts]}
+    assert also([known, second], texts).tolist() == [[False, True], [False, False]]
 
 
 def test_an_encoder_of_its_own_takes_the_place_of_the_jobs_base(tmp_path: Path) -> None:

@@ -10,13 +10,17 @@ from markgraph.errors import StorageError
 from markgraph.models.embed import HashEmbeddings
 from markgraph.training.answers import answer_scores
 from markgraph.training.dpo import Dpo
+from markgraph.training.grpo import Grpo
 from markgraph.training.journal import Journal
 from markgraph.training.kto import Kto
 from markgraph.training.port import Method, Scores, every_row
+from markgraph.training.rewards import Rewards
 from markgraph.training.rows import Row
 from markgraph.training.sft import Sft
+from tests.engines.tiny import tiny_llama
 from tests.training.clerk import rows, things
 from tests.training.facts import chat_rows, pair_rows, rated_rows, tiny_base
+from tests.training.test_grpo import task_rows
 
 SOME = rows(things(30), "gap")
 
@@ -94,20 +98,38 @@ def test_a_place_that_can_not_be_written_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("method", "some"),
-    [(Sft(), chat_rows()), (Dpo(), pair_rows()), (Kto(), rated_rows())],
-    ids=["sft", "dpo", "kto"],
+    [
+        (Sft(), chat_rows()),
+        (Dpo(), pair_rows()),
+        (Kto(), rated_rows()),
+        (Grpo(rewards=Rewards({"overlap": 1.0})), task_rows()),
+    ],
+    ids=["sft", "dpo", "kto", "grpo"],
 )
 def test_a_method_has_the_same_scores_from_a_journal(
     method: Method, some: Sequence[Row], tmp_path: Path
 ) -> None:
     base, place = tiny_base("llama", tmp_path), tmp_path / "j"
-    expected = method.scores(base, None, some)
-    method.scores(base, None, some, journal(place))
+    model = Path(tiny_llama(tmp_path / "other", num_hidden_layers=3).removeprefix("file:"))
+    expected = method.scores(base, model, some)
+    assert all(len(set(values)) > 1 for metric, values in expected.items() if metric == "nearness")
+    method.scores(base, model, some, journal(place))
     lines = place.read_text().splitlines(keepends=True)
     assert len(lines) == 1 + len(some)
     place.write_text("".join(lines[:2]))
-    assert method.scores(base, None, some, journal(place)) == expected
-    assert place.read_text() == "".join(lines)
+    again = method.scores(base, model, some, journal(place))
+    assert again == {metric: pytest.approx(values, abs=1e-5) for metric, values in expected.items()}
+    assert [len(json.loads(line)) for line in lines[1:]] == [len(json.loads(lines[1]))] * len(some)
+
+
+def test_a_file_with_more_values_than_rows_is_not_believed(tmp_path: Path) -> None:
+    place = tmp_path / "j"
+    scores = journal(place)(Counted(), SOME)
+    with place.open("a") as file:
+        file.write('{"length": 0.5, "one": 0.0}\n')
+    counted = Counted()
+    assert journal(place)(counted, SOME) == scores
+    assert len(counted.asked) == len(SOME)
 
 
 def test_answers_go_on_too_and_leave_no_text(tmp_path: Path) -> None:

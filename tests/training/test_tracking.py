@@ -73,6 +73,30 @@ def test_what_a_kill_took_is_told_again_and_nothing_twice(tmp_path: Path) -> Non
     assert kept_by(uri, "r", "loss") == [(1, 3.0), (2, 2.0), (3, 1.0)]
 
 
+def test_scores_of_another_champion_are_told_beside_those_of_the_first(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    for score in (0.5, 0.5, 0.75):
+        run = Mlflow(uri).run("r", CONFIG, {})
+        run.log({"champion/f1": score}, 0)
+        run.end("FINISHED")
+    assert sorted(kept_by(uri, "r", "champion/f1")) == [(0, 0.5), (0, 0.75)]
+
+
+def test_a_run_goes_on_though_its_folder_was_moved(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    for folder in ("here", "there"):
+        Mlflow(uri).run("r", {"graph": {"runs": folder}}, {}).end("FINISHED")
+
+
+def test_what_is_no_database_is_said(tmp_path: Path) -> None:
+    place = tmp_path / "mlflow.db"
+    place.write_text("no database " * 99)
+    with pytest.raises(
+        StorageError, match=rf"MLflow at sqlite:///{place} could not be told .*not a database"
+    ):
+        Mlflow(f"sqlite:///{place}").run("r", CONFIG, {})
+
+
 def test_several_processes_make_one_file(tmp_path: Path) -> None:
     code = (
         "import sys; from markgraph.training.mlflow import Mlflow;"
@@ -121,7 +145,7 @@ def test_a_training_goes_on_while_mlflow_does_not_answer(
         run.log({"loss": 1 / step}, step)
     assert asked == 1, "it is not asked again at each step"
     (record,) = (each for each in caplog.records if each.name.startswith("markgraph"))
-    assert "Nobody is there. It is told again every minute; the training goes on." in record.getMessage()
+    assert "Nobody is there. It is told again later; the training goes on." in record.getMessage()
     with pytest.raises(StorageError, match="Nobody is there"):
         run.end("FINISHED")
     monkeypatch.setattr(MlflowClient, "log_batch", write)

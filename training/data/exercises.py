@@ -21,7 +21,7 @@ from markgraph.security.permissions import Permissions
 from markgraph.text import sentences, words
 from markgraph.training.data.grounding import Grounding
 from markgraph.training.data.prompts import Prompts
-from markgraph.training.data.source import LeaveOut, row_of
+from markgraph.training.data.source import LeaveOut, digest, row_of
 from markgraph.training.rows import Kind, Row
 from markgraph.validation.refusals import REFUSAL
 
@@ -48,6 +48,8 @@ class Exercise(NamedTuple):
     """Whether it was made by taking a span out of the passage: then the validator has nothing to find out."""
     relevant: frozenset[str] = frozenset()
     """Documents that are never shown as if they did not answer it, beside that of its passage."""
+    right: tuple[str, ...] = ()
+    """Texts of these, as far as they are known."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,8 @@ class Exercises:
             "positive": exercise.chunk.text,
             "negatives": [each.text for each in others],
         }
-        return self._row("search", columns, exercise, others)
+        row = self._row("search", columns, exercise, others)
+        return {**row, "right": sorted(map(digest, exercise.right))} if exercise.right else row
 
     def _row(self, kind: Kind, columns: Mapping[str, Any], exercise: Exercise, shown: Sequence[Chunk]) -> Row:
         """Return a row; the question says something of its passage, too, where that is not shown."""

@@ -64,7 +64,7 @@ class Questions:
             ConfigError: no path is set.
             UsageError: the data set is missing or malformed, or such rows can't be made of questions.
         """
-        refuse_kind(kind, KINDS, "Questions with answers")
+        refuse_kind(kind, KINDS, "Questions over a corpus")
         if self.path is None:
             raise ConfigError("data.path is not set. Set data.path=FOLDER with corpus, queries and qrels.")
         dataset = load_dataset(Path(self.path))
@@ -125,9 +125,16 @@ class Questions:
             if not (there := [id_ for id_ in grades if id_ in chunks]):
                 leave_out(dataset.name, NOT_THERE, query.id)
                 continue
-            chunk = chunks[max(there, key=lambda id_: grades[id_])]
-            answers = known.get(query.id, ())
-            yield Exercise(query.id, query.text, answers, (), chunk, relevant=frozenset(grades))
+            best = max(there, key=lambda id_: grades[id_])
+            yield Exercise(
+                query.id,
+                query.text,
+                known.get(query.id, ()),
+                (),
+                chunks[best],
+                relevant=frozenset(grades),
+                right=tuple(chunks[id_].text for id_ in there if id_ != best),
+            )
 
 
 def sentence_with(text: str, question: str, answers: Sequence[str]) -> str | None:

@@ -51,7 +51,7 @@ def row_of(
     learned = {name: columns[name] for name in COLUMNS[kind]}
     canonical = json.dumps(learned, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     whose = Row(
-        id=sha256(canonical.encode()).hexdigest(),
+        id=digest(canonical),
         source=source,
         documents=sorted(set(documents)),
         readers=list(permissions.readers),
@@ -60,6 +60,11 @@ def row_of(
     )
     row: Row = {**whose, **learned}  # type: ignore[typeddict-item]  # the columns of that kind
     return row
+
+
+def digest(text: str) -> str:
+    """Return the SHA-256 of a text, in hexadecimal."""
+    return sha256(text.encode()).hexdigest()
 
 
 def refuse_kind(kind: Kind, able: Sequence[Kind], source: str) -> None:
