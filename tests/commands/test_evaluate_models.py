@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from markgraph.launching.outcome import PLACE, told
+from markgraph.launching.outcome import PLACE, Outcome, told
 from tests.commands.conftest import Ran
 from tests.engines.tiny import tiny_llama, tiny_mamba2
 from tests.evaluation.conftest import write_lines
@@ -67,7 +67,8 @@ def test_a_sweep_looks_at_the_perplexity(
 ) -> None:
     monkeypatch.setenv(PLACE, str(tmp_path / "figure"))
     *_, row = markgraph(*words, "output=json").json["rows"]
-    assert row["perplexity"] == told(tmp_path / "figure")
+    cost = Outcome(0, row["perplexity"], "perplexity", lower_is_better=True)
+    assert told(tmp_path / "figure", 0) == cost
 
 
 def test_what_was_measured_is_kept_for_resume(markgraph: Command, words: list[str], home: Path) -> None:
