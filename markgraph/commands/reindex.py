@@ -39,7 +39,7 @@ def run(config: DictConfig) -> int:
         raise EmptyIndexError("Nothing has been ingested yet. Run `markgraph ingest FOLDER` first.")
     folder = Path(config.data_dir).expanduser() / config.collection
     option = HydraConfig.get().runtime.choices["embedder"]
-    if not any(each.startswith("embedder=") for each in HydraConfig.get().overrides.task):
+    if not any(each.startswith(("embedder=", "embedder.")) for each in HydraConfig.get().overrides.task):
         print(f"No embedder=NAME is given: moving to the one that the config has, {option}.", file=sys.stderr)  # noqa: T201
     settings = changed_settings(config, option)
     with storage_errors(folder):
