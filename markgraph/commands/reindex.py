@@ -38,9 +38,7 @@ def run(config: DictConfig) -> int:
     if not index.index.generations():
         raise EmptyIndexError("Nothing has been ingested yet. Run `markgraph ingest FOLDER` first.")
     folder = Path(config.data_dir).expanduser() / config.collection
-    option = HydraConfig.get().runtime.choices["embedder"]
-    if not any(each.startswith(("embedder=", "embedder.")) for each in HydraConfig.get().overrides.task):
-        print(f"No embedder=NAME is given: moving to the one that the config has, {option}.", file=sys.stderr)  # noqa: T201
+    option = _option()
     settings = changed_settings(config, option)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,6 +61,15 @@ def run(config: DictConfig) -> int:
             raise StorageError("Another reindex of this collection is running. Wait for it.") from None
     show(report, config.output)
     return 0
+
+
+def _option() -> str:
+    """Return which option of the group is moved to; say so where nobody has said what to move to."""
+    hydra = HydraConfig.get()
+    option = str(hydra.runtime.choices["embedder"])
+    if not any(each.startswith(("embedder=", "embedder.source=")) for each in hydra.overrides.task):
+        print(f"No embedder=NAME is given: moving to the one that the config has, {option}.", file=sys.stderr)  # noqa: T201
+    return option
 
 
 def changed_settings(config: DictConfig, option: str) -> dict[str, str | int | float | bool | None]:
