@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,9 +103,9 @@ def _table(jobs: Sequence[Outcome]) -> Iterator[str]:
 
 def _best(jobs: Sequence[Outcome]) -> Outcome | None:
     """Return the best of the jobs that ended with 0; None where they measured different things, or none."""
-    passed = [each for each in jobs if each.code == 0 and each.figure is not None]
-    measured = [each for each in passed if math.isfinite(each.figure or 0.0)]
-    if len({(each.metric, each.lower_is_better) for each in measured}) != 1:
+    figures = [(each.figure, each) for each in jobs if each.code == 0 and each.figure is not None]
+    measured = [(figure, each) for figure, each in figures if math.isfinite(figure)]
+    if len({(each.metric, each.lower_is_better) for _, each in measured}) != 1:
         return None
-    choose = min if measured[0].lower_is_better else max
-    return choose(measured, key=lambda each: each.figure or 0.0)
+    choose = min if measured[0][1].lower_is_better else max
+    return choose(measured, key=itemgetter(0))[1]

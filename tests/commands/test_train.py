@@ -26,6 +26,12 @@ def chosen(model: str, tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture
+def followed(chosen: list[str]) -> list[str]:
+    """Return the same with the tracker that the config has, which is MLflow."""
+    return [each for each in chosen if each != "tracker=none"]
+
+
+@pytest.fixture
 def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", StringIO())
 
@@ -112,15 +118,14 @@ def test_a_plan_says_before_the_training_that_too_few_rows_are_held_back(
 
 
 def test_a_run_whose_home_was_moved_goes_on_where_it_is_now(
-    chosen: list[str],
+    followed: list[str],
     home: Path,
     tmp_path: Path,
     no_terminal: None,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    chosen = [each for each in chosen if each != "tracker=none"]
-    assert run(["train", *chosen, "run=r"]) == 0
+    assert run(["train", *followed, "run=r"]) == 0
     now = tmp_path / "elsewhere"
     home.rename(now)
     monkeypatch.setenv("MARKGRAPH_HOME", str(now))
@@ -156,7 +161,7 @@ def test_a_model_without_weights_can_not_be_trained(
 
 
 def test_a_run_whose_server_is_gone_goes_on_without_it(
-    chosen: list[str],
+    followed: list[str],
     home: Path,
     no_terminal: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -164,8 +169,7 @@ def test_a_run_whose_server_is_gone_goes_on_without_it(
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     gone = ["tracker=mlflow", f"tracker.uri=http://127.0.0.1:{free_port()}"]
-    chosen = [each for each in chosen if each != "tracker=none"]
-    assert run(["train", *chosen, *gone, "run=r", "confirm=true"]) == 1
+    assert run(["train", *followed, *gone, "run=r", "confirm=true"]) == 1
     told = capsys.readouterr().err
     assert "Connection refused" in told
     assert "markgraph train resume=r confirm=true [tracker=none]" in told
@@ -175,7 +179,7 @@ def test_a_run_whose_server_is_gone_goes_on_without_it(
 
 
 def test_a_training_that_the_tracker_was_not_told_of_is_not_done_again(
-    chosen: list[str],
+    followed: list[str],
     home: Path,
     no_terminal: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -186,10 +190,9 @@ def test_a_training_that_the_tracker_was_not_told_of_is_not_done_again(
     def refuse(*_: object) -> None:
         raise OSError("413 Client Error: Request Entity Too Large")
 
-    chosen = [each for each in chosen if each != "tracker=none"]
     with monkeypatch.context() as broken:
         broken.setattr(MlflowClient, "log_artifact", refuse)
-        assert run(["train", *chosen, "run=r", "confirm=true"]) == 1
+        assert run(["train", *followed, "run=r", "confirm=true"]) == 1
     assert "could not be told of a run: 413 Client Error" in capsys.readouterr().err
     folder = home / "training" / "r"
     weights = folder / "model" / "adapter_model.safetensors"
@@ -212,16 +215,15 @@ def tracked(home: Path) -> dict[str, str]:
 
 
 def test_secrets_are_kept_neither_with_a_run_nor_in_mlflow_and_it_goes_on(
-    chosen: list[str],
+    followed: list[str],
     home: Path,
     no_terminal: None,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("WORD", "S3CR3T-1")
-    chosen = [each for each in chosen if each != "tracker=none"]
     secrets = ["+model.api_key='${oc.env:WORD}'", "tracker.uri=http://u:S3CR3T-2@127.0.0.1:9"]
-    assert run(["train", *chosen, *secrets, "run=r"]) == 0
+    assert run(["train", *followed, *secrets, "run=r"]) == 0
     kept = (home / "training" / "r" / "config.yaml").read_text()
     assert "api_key: ${oc.env:WORD}\n" in kept
     assert "uri: (withheld)\n" in kept

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -12,11 +13,12 @@ from markgraph.errors import DeniedError, UsageError
 from markgraph.models.registry import Registry
 from markgraph.security.caller import Caller
 from markgraph.training.runs import alone
+from markgraph.training.scoring import said
 from tests.engines.tiny import tiny_llama
 from tests.training.runs import NAME, losses, read, rows, settings, write_rows
 from tests.training.test_graph import TRAINER, graph_of, planned, thread, trained
 
-STEPS = 27
+STEPS, HELD = 27, 24
 
 
 @pytest.fixture(scope="module")
@@ -104,28 +106,57 @@ def test_two_do_not_train_in_one_folder_at_a_time(chosen: list[str], home: Path)
     assert graph.invoke(None, thread("r"), context=TRAINER)["registered"]
 
 
+async def cancelled(graph: Graph, unit: str) -> None:
+    """Begin run r, and cancel it when it tells of the third step, or row."""
+    await graph.ainvoke({"run": "r"}, thread("r"), context=TRAINER)
+    stream = graph.astream(
+        Command(resume={"confirm": True}), thread("r"), context=TRAINER, stream_mode="custom"
+    )
+    reached = asyncio.Event()
+
+    async def follow() -> None:
+        async for told in stream:
+            if told.get(unit, 0) >= 3:
+                reached.set()
+
+    run = asyncio.create_task(follow())
+    await reached.wait()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+
+
+def test_two_do_not_score_one_run_at_a_time(chosen: list[str], home: Path) -> None:
+    graph = graph_of(chosen)
+    planned(graph)
+    graph.invoke(Command(resume=True), thread("r"), context=TRAINER, interrupt_before=["evaluate"])
+    with alone(home / "training" / "r"), pytest.raises(UsageError, match=r"at work on run 'r'\. Wait for it"):
+        graph.invoke(None, thread("r"), context=TRAINER)
+    assert graph.invoke(None, thread("r"), context=TRAINER)["registered"]
+
+
+def test_a_scoring_that_is_cancelled_ends_and_goes_on(
+    chosen: list[str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, place = graph_of(chosen), home / "training" / "r" / "scores" / "champion.jsonl"
+
+    def slowly(*given: Any) -> Any:
+        sleep(0.05)
+        return said(*given)
+
+    monkeypatch.setattr("markgraph.training.sft.said", slowly)
+    asyncio.run(cancelled(graph, "row"))
+    scored = place.read_text()
+    assert 1 + 3 <= len(scored.splitlines()) < 1 + HELD, "nothing was scored behind it"
+    report = graph.invoke(None, thread("r"), context=TRAINER)
+    assert place.read_text().startswith(scored)
+    assert len(place.read_text().splitlines()) == 1 + HELD
+    assert report["registered"]
+
+
 def test_a_run_that_is_cancelled_keeps_a_checkpoint_and_goes_on(chosen: list[str], home: Path) -> None:
     graph, folder = graph_of(chosen, "method.save_steps=1000"), home / "training" / "r"
-
-    async def cancelled() -> None:
-        await graph.ainvoke({"run": "r"}, thread("r"), context=TRAINER)
-        stream = graph.astream(
-            Command(resume={"confirm": True}), thread("r"), context=TRAINER, stream_mode="custom"
-        )
-        reached = asyncio.Event()
-
-        async def follow() -> None:
-            async for told in stream:
-                if told.get("step", 0) >= 3:
-                    reached.set()
-
-        run = asyncio.create_task(follow())
-        await reached.wait()
-        run.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await run
-
-    asyncio.run(cancelled())
+    asyncio.run(cancelled(graph, "step"))
     (checkpoint,) = (folder / "checkpoints").iterdir()
     step = int(checkpoint.name.rpartition("-")[2])
     assert 3 <= step < STEPS
