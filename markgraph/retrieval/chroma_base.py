@@ -15,6 +15,7 @@ from collections.abc import Collection as Some
 from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +42,8 @@ EXACT = 1000
 EXACT_AT_MOST = 20_000
 """... and up to so many where the graph leads nowhere."""
 LEAST = 10
+WINDOW = 100
+"""Chroma's graph looks at so many for any question (its `ef_search`); they tell where it got to."""
 
 
 class ChromaBase(ChromaRecords):
@@ -182,19 +185,18 @@ class ChromaBase(ChromaRecords):
         group = group_of(caller)
         look = max(self._reach.first(group, k), LEAST)
         while look <= self.neighbours:
-            near = _query(collection, vector, look)
-            if _is_caught(near):
+            wanted = max(look, min(WINDOW, self.neighbours))
+            around = _query(collection, vector, wanted)
+            if len(around) < wanted or _is_caught(around):  # that is all there is, or all that it came to
                 return self._among_permitted(collection, vector, caller, k, exact=EXACT_AT_MOST)
+            near = dict(islice(around.items(), look))
             mine = self._permitted_among(collection, list(near), caller)
             ranks = [(rank, id_) for rank, id_ in enumerate(near, start=1) if id_ in mine][:k]
             if ranks and len(ranks) == k:
                 self._reach.learn(group, k, ranks[-1][0])
                 return {id_: near[id_] for _, id_ in ranks}
-            if len(near) < look:
-                break
             look = self._reach.further(look, len(ranks), k)
-        else:
-            self._reach.learn(group, k, None)
+        self._reach.learn(group, k, None)
         return self._among_permitted(collection, vector, caller, k)
 
     def _among_permitted(
@@ -282,10 +284,10 @@ def _query(
     return {id_: 1.0 - distance for id_, distance in zip(found["ids"][0], distances, strict=True)}
 
 
-def _is_caught(near: dict[str, float]) -> bool:
+def _is_caught(around: dict[str, float]) -> bool:
     """Tell whether the search ended among copies of one text.
 
-    A few hundred equal vectors are each other's nearest: the graph has no way from them to anything else.
+    A few hundred equal vectors are each other's nearest: the graph has hardly a way out.
     """
-    scores = Counter(round(score, 6) for score in near.values())
-    return len(near) >= LEAST // 2 and 2 * max(scores.values()) >= len(near)
+    scores = Counter(round(score, 6) for score in around.values())
+    return 2 * max(scores.values()) >= len(around)
