@@ -1,7 +1,6 @@
 """Chooses settings by what those before them came to, with Optuna."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +20,15 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from markgraph.errors import ConfigError, MissingExtraError, UsageError
+from markgraph.launching.launcher import say
 from markgraph.launching.outcome import compared
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 DIRECTIONS = ("maximize", "minimize")
+REGISTERED = "registered"
+"""Under what a trial keeps what its job has registered, as it is named elsewhere: MODEL@VERSION."""
 
 
 class Optuna(Sweeper):
@@ -90,7 +92,6 @@ class Optuna(Sweeper):
         study = self._study()
         for first in range(0, self.n_trials, self.n_jobs):
             self._try(study, space, fixed, first)
-            compared()
         return self._told(study)
 
     def _study(self) -> Any:
@@ -110,9 +111,19 @@ class Optuna(Sweeper):
         jobs = [[*fixed, *(f"{key}={value}" for key, value in trial.params.items())] for trial in trials]
         self.validate_batch_is_legal(jobs)
         failed = _optuna().trial.TrialState.FAIL
-        for trial, ran in zip(trials, self.launcher.launch(jobs, initial_job_idx=first), strict=True):
+        launched = self.launcher.launch(jobs, initial_job_idx=first)
+        outcomes = {each.job: each for each in compared()}
+        for job, (trial, ran) in enumerate(zip(trials, launched, strict=True), start=first + 1):
+            if (outcome := outcomes.get(job)) and outcome.made:
+                trial.set_user_attr(REGISTERED, outcome.made)
             figure = ran.return_value
             study.tell(trial, figure, state=failed if figure is None else None)
+        if first == 0 and self.direction == "maximize":
+            for metric in {each.metric for each in outcomes.values() if each.lower_is_better}:
+                say(
+                    f"Of {metric}, less is better, and this sweep looks for most: give it "
+                    "hydra.sweeper.direction=minimize."
+                )
 
     def _told(self, study: Any) -> dict[str, Any]:
         """Return the best settings, print them on stderr, and keep all in the folder of the sweep.
@@ -120,17 +131,22 @@ class Optuna(Sweeper):
         Raises:
             UsageError: no run came to a figure.
         """
-        tried = [{"settings": each.params, "figure": each.value} for each in study.get_trials()]
+        tried = [_tried(each) for each in study.get_trials()]
         if all(each["figure"] is None for each in tried):
             raise UsageError("No run of this sweep measured anything that one could be better in.")
-        best = {"settings": study.best_params, "figure": study.best_value}
+        best = _tried(study.best_trial)
         folder = Path(str(self.config.hydra.sweep.dir))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "sweep.json").write_text(json.dumps({"best": best, "tried": tried}, indent=1), "utf-8")
         words = " ".join(f"{key}={value}" for key, value in best["settings"].items())
-        line = f"Best of {len(tried)}: {best['figure']:.6g} with {words}. All: {folder}/sweep.json"
-        print(line, file=sys.stderr)  # noqa: T201
+        made = f", registered as {best[REGISTERED]}" if REGISTERED in best else ""
+        say(f"Best of {len(tried)}: {best['figure']:.6g} with {words}{made}. All: {folder}/sweep.json")
         return best
+
+
+def _tried(trial: Any) -> dict[str, Any]:
+    """Return what is kept of a trial: settings, figure, and what was registered, if anything was."""
+    return {"settings": trial.params, "figure": trial.value, **trial.user_attrs}
 
 
 def _optuna() -> Any:

@@ -65,9 +65,12 @@ def note(outcome: Outcome) -> None:
     _OUTCOMES.get().append(outcome)
 
 
-def compared() -> None:
-    """Say that a sweeper compares the jobs itself, so that nobody does so again."""
-    _OUTCOMES.get()[:] = [each._replace(job=None) for each in _OUTCOMES.get()]
+def compared() -> list[Outcome]:
+    """Return what the jobs so far came to, for a sweeper that compares them: nobody does so again."""
+    outcomes = _OUTCOMES.get()
+    jobs = [each for each in outcomes if each.job is not None]
+    outcomes[:] = [each._replace(job=None) for each in outcomes]
+    return jobs
 
 
 def tell(outcomes: list[Outcome]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from markgraph.cli import run
+from markgraph.launching.outcome import Outcome
 from tests.commands.conftest import STAND_INS, Ran
 
 Command = Callable[..., Ran]
@@ -151,6 +152,26 @@ def test_a_sweep_without_a_figure_has_no_best(markgraph: Command) -> None:
     search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2")
     ran = markgraph("feedback", "list", "-m", *search, "output=text,json", "experiment=no_weights")
     assert (ran.code, "No run of this sweep measured anything" in ran.err) == (2, True)
+
+
+def test_a_search_names_what_the_best_has_registered_and_says_when_it_looks_the_wrong_way(
+    markgraph: Command, monkeypatch: pytest.MonkeyPatch, tried: Callable[[], dict[str, Any]]
+) -> None:
+    cost = {"t1": 9.0, "t2": 7.0}
+
+    def trained(config: Any) -> Outcome:
+        made = f"clerk@{config.thread}"
+        return Outcome(0, cost[config.thread], "perplexity", lower_is_better=True, made=made)
+
+    monkeypatch.setattr("markgraph.commands.feedback.run", trained)
+    search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=3")
+    assert markgraph(*RATE, *search, "hydra.sweeper.direction=minimize").code == 0
+    kept = tried()
+    assert kept["best"] == {"settings": {"thread": "t2"}, "figure": 7.0, "registered": "clerk@t2"}
+    assert {each["registered"] for each in kept["tried"]} == {"clerk@t1", "clerk@t2"}
+    ran = markgraph(*RATE, *search)
+    assert ran.err.count("Of perplexity, less is better, and this sweep looks for most") == 1
+    assert "Best of 6: 9 with thread=t1, registered as clerk@t1. All: " in ran.err
 
 
 def test_a_job_that_fails_stands_in_the_table_too(markgraph: Command) -> None:
