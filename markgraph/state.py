@@ -163,6 +163,13 @@ class Owned(TypedDict, total=False):
     """Hash of the graph's config as the audit log keeps it; empty without a log."""
 
 
+class Begins(Owned, total=False):
+    """What a run begins with."""
+
+    question: str
+    """What is asked, in a graph that is asked something."""
+
+
 class QAState(Question, Answered, Owned):
     """Everything a run of `qa` knows."""
 

@@ -5,6 +5,10 @@ from functools import lru_cache
 
 import snowballstemmer
 
+HALF = re.compile("[\ud800-\udfff]")
+"""Halves of characters beyond the first 65,536, which JSON can hold and no tokenizer can read."""
+LONGEST_QUESTION = 8000
+"""Characters; to go through a longer one takes time that nobody is charged for."""
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _STOPWORDS = frozenset(
@@ -73,6 +77,13 @@ _LONG = 250  # characters: a shorter list reads better in one piece
 
 
 @lru_cache(maxsize=65536)
+def is_question(text: object) -> bool:
+    """Tell whether something can be asked: text that says something, every character whole."""
+    if not isinstance(text, str) or len(text) > LONGEST_QUESTION:
+        return False
+    return bool(text.strip()) and not HALF.search(text)
+
+
 def _stem(word: str) -> str:
     stem: str = snowballstemmer.stemmer("english").stemWord(word)
     return stem

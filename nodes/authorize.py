@@ -8,12 +8,13 @@ from langchain_core.messages import RemoveMessage
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.runtime import Runtime
 
-from markgraph.errors import DeniedError
+from markgraph.errors import DeniedError, UsageError
 from markgraph.retrieval.types import Index
 from markgraph.security.caller import Caller, caller_of, grants_of, owner_of
 from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Need, Policy, Resource
-from markgraph.state import Owned, QAState
+from markgraph.state import Begins, Owned, QAState
+from markgraph.text import LONGEST_QUESTION, is_question
 
 
 def fresh_turn() -> dict[str, Any]:
@@ -59,15 +60,20 @@ class Authorize:
         """Return the permission to run the graph."""
         return [Need("graph:run", Resource("graph", self.graph))]
 
-    def __call__(self, state: Owned, runtime: Runtime[Caller]) -> dict[str, Any]:
+    def __call__(self, state: Begins, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return a fresh turn owned by the caller.
 
         Raises:
             DeniedError: the thread is somebody else's.
+            UsageError: what is asked is no question; not every way to a graph looks at it before.
         """
         caller = caller_of(runtime)
         if state.get("owner", owner_of(caller)) != owner_of(caller):
             raise DeniedError("This thread belongs to somebody else. Use a thread of your own.")
+        if not is_question(state.get("question", "?")):
+            raise UsageError(
+                f"A question is text of at most {LONGEST_QUESTION:,} characters that says something."
+            )
         grants = grants_of(caller, self.policy.held_by(caller))
         return {"owner": owner_of(caller), "grants": grants, **self.begin()}
 

@@ -27,6 +27,8 @@ GENESIS = "0" * 64
 """What the first record names as the one before it."""
 _MAC = b',"mac":"'
 _BLOCK = 1 << 16
+NO_RECORD = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
+"""What reading a line as a record raises where it is none: `{"seq": Infinity}`, or lists a thousand deep."""
 
 
 class Head(NamedTuple):
@@ -221,7 +223,7 @@ def head_of(line: bytes) -> Head:
     try:
         body, mac = split(line)
         return Head(int(json.loads(body)["seq"]), mac)
-    except (ValueError, KeyError, TypeError) as error:
+    except NO_RECORD as error:
         raise StorageError(
             f"The audit log ends with what is no record of it: {error}. See `markgraph audit verify`."
         ) from error

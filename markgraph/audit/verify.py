@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from markgraph.audit.chain import GENESIS, HEADS, LOG, Head, files, signed, split
+from markgraph.audit.chain import GENESIS, HEADS, LOG, NO_RECORD, Head, files, signed, split
 from markgraph.audit.keys import HASH, Keys
 from markgraph.errors import StorageError
 
@@ -59,7 +59,10 @@ def verify(folder: Path, keys: Keys, anchor: Head | None = None) -> Report:
     """
     check_there(folder)
     report = Report()
-    wanted = dict(_heads(folder, keys, report))
+    wanted: dict[int, str] = {}
+    for seq, mac in _heads(folder, keys, report):
+        if wanted.setdefault(seq, mac) != mac:
+            report.add(seq, "two different records were signed for under this number: a tail was replaced")
     report.heads = len(wanted)
     signed_up_to = max(wanted, default=0)
     if anchor:
@@ -114,7 +117,7 @@ def check_there(folder: Path) -> None:
 def _record(line: bytes) -> dict[str, Any]:
     try:
         return dict(json.loads(line))
-    except (ValueError, TypeError) as error:
+    except NO_RECORD as error:
         raise StorageError(
             f"The audit log has a line that is no record ({error}): run markgraph audit verify."
         ) from error
@@ -127,7 +130,7 @@ def _check(line: bytes, secret: bytes, wanted: dict[int, str], report: Report) -
         body, mac = split(line)
         record = json.loads(body)
         seq, prev = int(record["seq"]), str(record["prev"])
-    except (ValueError, KeyError, TypeError):
+    except NO_RECORD:
         report.add(report.last.seq + 1, "a line is no record")
         return
     if not hmac.compare_digest(hmac.digest(secret, body, HASH).hex(), mac):
@@ -150,7 +153,7 @@ def _heads(folder: Path, keys: Keys, report: Report) -> Iterator[tuple[int, str]
                 head = json.loads(line)
                 seq, mac = int(head["seq"]), str(head["mac"])
                 public.verify(bytes.fromhex(head["signature"]), signed(Head(seq, mac)))
-            except (ValueError, KeyError, TypeError, InvalidSignature):
+            except (*NO_RECORD, InvalidSignature):
                 report.add(
                     report.last.seq, f"{file.name} has a line that is no head signed with this log's key"
                 )

@@ -1,5 +1,6 @@
 """Takes people's words on answers of theirs."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -14,6 +15,8 @@ from markgraph.security.policy import Need, Resource
 
 LONGEST = 8_000
 """Characters of a correction, or of a comment."""
+RUN_ID = re.compile("[0-9a-f]{32}")
+"""Only such goes into the audit log, which nobody's words get into."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Desk:
             StorageError: it can't be kept, or taken down in the audit log.
         """
         _check(opinion)
+        if run_id is not None and not RUN_ID.fullmatch(run_id):
+            raise UsageError("A run_id is 32 digits from 0 to f, as an answer came with it; this one is not.")
         about = {} if run_id is None else {"run": run_id}
         self.guard.require(caller, Need("feedback:write", Resource("graph", graph)), **about)
         if self.threads is None:

@@ -121,7 +121,7 @@ class HttpGuard:
         with pool.stream("GET", asked, headers=headers) as response:
             given = {name.lower().decode(): value.decode("latin-1") for name, value in response.headers}
             if response.status in _REDIRECTS and "location" in given:
-                return urljoin(url, given["location"])
+                return _joined(url, given["location"])
             self._check_type(url, given)
             return Fetched(url, response.status, given["content-type"], self._body(response, url))
 
@@ -140,6 +140,18 @@ class HttpGuard:
             if len(body) > self.max_bytes:
                 raise SandboxError(f"{url!r} is larger than the {self.max_bytes:,} bytes that are allowed.")
         return bytes(body)
+
+
+def _joined(url: str, location: str) -> str:
+    """Return where `url` redirects to.
+
+    Raises:
+        SandboxError: that is no URL.
+    """
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise SandboxError(f"{url!r} redirects to what is no URL: {location[:200]!r}.") from error
 
 
 @cache

@@ -98,26 +98,35 @@ class PythonInterpreter:
             return self._pool
 
     def _checked(self, value: Any) -> Any:
-        """Return `value` if it is plain data of bounded size."""
-        waiting = [value]
+        """Return `value` if it is plain data of bounded size.
+
+        A list may hold another twice, and that one a third: what is small there is huge once written out. So
+        its size is bounded before it is.
+        """
+        waiting, size = [value], 0
         while waiting:
             here = waiting.pop()
+            size += len(here) if isinstance(here, str) else 1
+            self._check_size(size)
             if type(here) not in _PLAIN:
                 raise SandboxError(
                     f"The program's value holds a {type(here).__name__}. Allowed: numbers, text, lists and "
                     "dictionaries of them. Print it instead."
                 )
-            waiting.extend(here.values() if isinstance(here, dict) else ())
+            waiting.extend((*here, *here.values()) if isinstance(here, dict) else ())
             waiting.extend(here if isinstance(here, list | tuple) else ())
         try:
             size = len(json.dumps(value))
         except TypeError as error:
             raise SandboxError(f"The program's value is no JSON: {error}. Print it instead.") from error
+        self._check_size(size)
+        return value
+
+    def _check_size(self, size: int) -> None:
         if size > self.max_output:
             raise SandboxError(
-                f"The program's value has {size:,} characters; {self.max_output:,} are allowed."
+                f"The program's value has more than the {self.max_output:,} characters allowed."
             )
-        return value
 
 
 def _end(pool: "Monty") -> None:

@@ -81,6 +81,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def _check(base: duckdb.DuckDBPyConnection, sql: str) -> None:
     """Refuse what is not one SELECT over the tables of the file."""
+    sql.encode()  # half a character is a ValueError here, and in DuckDB a TypeError
     statements = base.extract_statements(sql)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(each.type.name for each in statements) or "none"

@@ -105,10 +105,10 @@ class LocalDoor:
         if client is None or not is_loopback(client):
             raise DeniedError(f"auth=none answers this machine only; the request came from {client}.")
         host = headers.get("host", "localhost")
-        if not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        if not is_loopback(_host_in(f"//{host}")):
             raise DeniedError(f"auth=none answers to this machine's own names only; got Host: {host}.")
         origin = headers.get("origin")
-        if origin is not None and not is_loopback(urlsplit(origin).hostname or ""):
+        if origin is not None and not is_loopback(_host_in(origin)):
             raise DeniedError(f"auth=none answers pages of this machine only; this one is from {origin}.")
         return self.caller
 
@@ -227,6 +227,14 @@ def _from_own_page(headers: Mapping[str, str], origin: str) -> bool:
     return headers.get("sec-fetch-site") in ("same-origin", "none") or (
         headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
     )
+
+
+def _host_in(url: str) -> str:
+    """Return the host of a URL that a client sent; an empty string where it is none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def is_loopback(host: str) -> bool:

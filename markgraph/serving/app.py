@@ -54,6 +54,7 @@ from markgraph.serving.bounds import RequestBounds
 from markgraph.serving.feedback import feedback_routes
 from markgraph.serving.first_event import FirstEvent
 from markgraph.serving.headers import SecurityHeaders
+from markgraph.serving.playground import check_file
 from markgraph.serving.runnable import ASKING, Asked, Asking, served
 
 logger = logging.getLogger(__name__)
@@ -127,6 +128,7 @@ def _admission(door: Door, guard: Guard, limits: Limits | None, strangers: Stran
         if asking.thread:
             await asyncio.to_thread(guard.require, caller, Need("threads:write", Resource("thread")))
         ASKING.set(asking)
+        check_file(request.path_params.get("file_path", ""))
 
     return admitted
 

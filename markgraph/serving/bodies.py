@@ -1,15 +1,14 @@
 """What a body must be before anything reads it."""
 
 import json
-import re
 from typing import Any
+
+from markgraph.text import HALF
 
 MAX_DEPTH = 64
 """Lists and objects within one another."""
 MAX_BATCH = 100
 """Questions of one batch."""
-HALF = re.compile("[\ud800-\udfff]")
-"""Halves of characters beyond the first 65,536, which JSON can hold and no tokenizer can read."""
 
 
 def check_body(body: bytes) -> None:

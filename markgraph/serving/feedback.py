@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from markgraph.config_errors import nearest
 from markgraph.errors import UsageError
-from markgraph.feedback.desk import LONGEST, Desk
+from markgraph.feedback.desk import LONGEST, RUN_ID, Desk
 from markgraph.feedback.types import Opinion, Rating
-from markgraph.serving.bodies import HALF
 from markgraph.serving.runnable import ASKING
+from markgraph.text import HALF
 
 Words = Annotated[str | None, Field(min_length=1, max_length=LONGEST)]
 
@@ -22,7 +22,7 @@ class Said(BaseModel):
 
     model_config = ConfigDict(extra="forbid", title="Feedback")
 
-    run_id: Annotated[str, Field(min_length=1, max_length=64, description="`run_id` of the answer.")]
+    run_id: Annotated[str, Field(pattern=f"^{RUN_ID.pattern}$", description="`run_id` of the answer.")]
     graph: Annotated[str, Field(max_length=64, description="The graph that answered.")] = "qa"
     rating: Rating
     correction: Annotated[Words, Field(description="What the answer should have been.")] = None

@@ -129,6 +129,12 @@ async def own_runs(ctx: Auth.types.AuthContext, value: Auth.types.RunsCreate) ->
         raise Refused(status_code=403, detail="command.update and command.goto are not allowed; resume is.")
     if asked.get("webhook"):
         raise Refused(status_code=403, detail="Webhooks are not allowed.")
+    if value.get("after_seconds"):  # nobody would be asking then: who asks may have lost what it takes
+        raise Refused(status_code=403, detail="A run begins at once; after_seconds is not allowed.")
+    if value.get("multitask_strategy") == "rollback":
+        raise Refused(
+            status_code=403, detail="A rollback would unmake what a run has done. Allowed: interrupt."
+        )
     if asked.get("interrupt_before") or asked.get("interrupt_after"):
         raise Refused(status_code=403, detail="A run is stopped by its own nodes only.")
     # The server keeps a thread for every run, and hands its state out as the answer.

@@ -20,8 +20,8 @@ from markgraph.build import Graph
 from markgraph.errors import ApprovalNeededError, FullDiskError, MarkError, StorageError
 from markgraph.retrieval.storage import faults, is_full
 from markgraph.security.caller import Caller, thread_key
-from markgraph.serving.bodies import HALF
 from markgraph.state import Answer
+from markgraph.text import LONGEST_QUESTION, is_question
 
 
 class Asked(BaseModel):
@@ -29,13 +29,15 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(extra="forbid", title="Question")
 
-    question: Annotated[str, Field(min_length=1, max_length=8000, description="What you want to know.")]
+    question: Annotated[
+        str, Field(min_length=1, max_length=LONGEST_QUESTION, description="What you want to know.")
+    ]
 
     @field_validator("question")
     @classmethod
     def is_text(cls, question: str) -> str:
         """Refuse what says nothing, and half characters, which no tokenizer can read."""
-        if not question.strip() or HALF.search(question):
+        if not is_question(question):
             raise ValueError("A question is text that says something.")
         return question
 

@@ -4,7 +4,7 @@ What a node or a branch doesn't say is taken to be everything: a branch without 
 may return a `Command` without naming its targets, lead to every node.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
@@ -106,7 +106,7 @@ class _Reader:
             node = replace(node, ways=(*node.ways, Way(tuple(sorted(targets)), False)))
         before, after = graph.interrupt_before_nodes, graph.interrupt_after_nodes
         return replace(
-            self._labelled(node, spec.runnable),
+            _uncached(self._labelled(node, spec.runnable), spec),
             handler=within + spec.error_handler_node if spec.error_handler_node else None,
             when=DEFERRED if spec.defer else ON_TIME,
             pauses_before=before == "*" or name in before,
@@ -115,12 +115,14 @@ class _Reader:
 
     def _commanded(
         self, name: str, spec: StateNodeSpec[Any, Any], within: str, anywhere: tuple[str, ...]
-    ) -> Sequence[str] | None:
+    ) -> Collection[str] | None:
         """Return where a node may go by a `Command`, or None where it returns none."""
         if name in self.goes:
             return self.goes[name]
         if spec.ends:
-            return [_target(within, end) for end in spec.ends]
+            # With Command.PARENT they are names of the graphs around this one.
+            around = [name for name in anywhere if name.rpartition(WITHIN)[-1] in spec.ends and name != END]
+            return {*(_target(within, end) for end in spec.ends), *around}
         return anywhere if _may_command(spec.runnable) else None
 
     def _labelled(self, node: Node, runnable: object) -> Node:
@@ -137,6 +139,19 @@ class _Reader:
         if not effects & {Effect.RUNS_TOOLS, Effect.APPROVES}:
             return replace(node, effects=effects)
         return _with_tools(node, effects, own.tools if isinstance(own, HasTools) else None)
+
+
+def _uncached(node: Node, spec: StateNodeSpec[Any, Any]) -> Node:
+    """Return `node` with a finding if its result may come from a cache: then it doesn't run.
+
+    A cache knows what a node was given, and not for whom.
+    """
+    if spec.cache_policy is None or not node.effects:
+        return node
+    gap = (
+        f"{node.name!r} has a cache policy: what it does is left out where its result is known. Take it away."
+    )
+    return replace(node, gaps=(*node.gaps, gap))
 
 
 def _with_tools(node: Node, effects: frozenset[Effect], tools: Sequence[BaseTool] | None) -> Node:

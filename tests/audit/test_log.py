@@ -100,6 +100,31 @@ def test_a_tail_that_was_cut_off_is_found_after_others_were_written_in_its_place
     assert any("another record was signed for" in what for what in problems(log))
 
 
+def test_it_is_found_too_where_heads_for_the_same_numbers_are_signed_again(log: FileAudit) -> None:
+    heads = log.folder / "heads.jsonl"
+    signed = {json.loads(line)["seq"] for line in heads.read_text().splitlines()}
+    lines = file_of(log).read_bytes().splitlines(keepends=True)
+    file_of(log).write_bytes(b"".join(lines[: min(signed) - 1]))
+    for number in range(min(signed), max(signed) + 1):
+        log.write({"action": "graph:run"}, "safe" if number in signed else "written")
+    log.close()
+    assert {json.loads(line)["seq"] for line in heads.read_text().splitlines()} == signed
+    assert any("two different records were signed for" in what for what in problems(log))
+
+
+@pytest.mark.parametrize(
+    "line", ['{"seq":Infinity,"prev":"x","mac":"aa"}', '["' * 3 + "[" * 100_000 + ',"mac":"aa"}']
+)
+def test_a_line_that_python_cannot_hold_is_found(log: FileAudit, line: str) -> None:
+    for file in (file_of(log), log.folder / "heads.jsonl"):
+        with file.open("a") as lines:
+            lines.write(f"{line}\n")
+    assert "a line is no record" in problems(log)
+    assert any("no head signed" in what for what in problems(log))
+    with pytest.raises(StorageError, match="ends with what is no record"):
+        log.write({"action": "graph:run"}, "written")
+
+
 def test_a_record_of_another_key_is_found(log: FileAudit, tmp_path: Path) -> None:
     other = FileAudit(str(tmp_path / "other"), str(tmp_path / "others-keys"))
     for number in range(10):

@@ -119,6 +119,14 @@ def test_a_run_that_is_not_in_the_thread_is_refused(
         made.desk.take("qa", ANNA, thread, run, UP)
 
 
+def test_no_words_get_into_the_audit_log_as_the_id_of_a_run(scene: Callable[..., Scene]) -> None:
+    made = scene(GOOD)
+    made.ask(PAY)
+    with pytest.raises(UsageError, match="32 digits") as refused:
+        made.desk.take("qa", ANNA, "t1", "my salary is 5000 euros", UP)
+    assert "salary" not in str(refused.value)
+
+
 def test_a_run_that_failed_has_no_answer_to_rate(scene: Callable[..., Scene]) -> None:
     made = scene(GOOD)
     made.ask(PAY)

@@ -12,7 +12,7 @@ from langgraph.types import Command
 from typing_extensions import TypedDict
 
 from markgraph.build import Graph, load_graph
-from markgraph.errors import DeniedError, EmptyIndexError
+from markgraph.errors import DeniedError, EmptyIndexError, UsageError
 from markgraph.models.embed import HashEmbeddings
 from markgraph.models.fake import FakeChatModel
 from markgraph.retrieval.types import Index
@@ -136,6 +136,14 @@ def test_json_does_not_make_a_caller(setup: Setup) -> None:
         with pytest.raises((DeniedError, TypeError)):
             graph.invoke({"question": PAY}, context=forged)
     assert setup.model.prompts == []
+
+
+@pytest.mark.parametrize("question", ["", " ", "y" * 8001, "a half \ud800", 5, None])
+def test_what_is_no_question_is_refused_before_anything_looks_at_it(
+    setup: Setup, reader: Caller, question: object
+) -> None:
+    with pytest.raises(UsageError, match="8,000 characters"):
+        setup(GOOD).invoke({"question": question}, context=reader)
 
 
 def test_an_empty_index_says_what_to_do(setup: Setup, reader: Caller, tmp_path: Path) -> None:

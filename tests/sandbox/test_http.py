@@ -151,7 +151,7 @@ def test_a_resolver_that_knows_nothing_is_an_error() -> None:
 @pytest.mark.parametrize(
     "where",
     ["http://example.org/", "https://evil.test/", "https://127.0.0.1/", "//evil.test/", "file:///etc/passwd",
-     "https://user@example.org/", "\\\\evil.test", "https://example.org:22/"],
+     "https://user@example.org/", "\\\\evil.test", "https://example.org:22/", "http://[", "//[::1"],
 )  # fmt: skip
 def test_checks_where_a_redirect_leads(where: str) -> None:
     guarded = guard(answer("302 Found", f"Location: {where}"), PAGE)

@@ -26,6 +26,16 @@ def test_computes(python: PythonInterpreter) -> None:
     assert python.run("x = 1") == (None, "")
 
 
+def test_a_value_that_holds_itself_many_times_over_is_refused_before_it_is_written_out(
+    python: PythonInterpreter,
+) -> None:
+    began = time.monotonic()
+    for element in ("'x' * 100_000", "1"):
+        with pytest.raises(SandboxError, match="more than"):
+            python.run(f"a = [{element}]\nfor i in range(24):\n    a = [a, a]\na")
+    assert time.monotonic() - began < 10
+
+
 ATTACKS = [
     "import os\nos.system('id')",
     "import os\nos.environ['HOME']",

@@ -55,6 +55,13 @@ def test_says_that_there_is_more(base: ReadOnlySql) -> None:
     assert few.query("SELECT id FROM invoices ORDER BY id LIMIT 3").is_cut is False
 
 
+def test_half_a_character_is_refused_like_any_wrong_statement(base: ReadOnlySql) -> None:
+    with pytest.raises(SandboxError, match="refused"):
+        base.query("SELECT '\ud800'")
+    with pytest.raises(SandboxError, match="refused"):
+        base.query("SELECT ?", ["\ud800"])
+
+
 ATTACKS = [
     "SELECT * FROM read_csv('{folder}/secret.csv')",
     "SELECT * FROM '{folder}/secret.csv'",

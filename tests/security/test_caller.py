@@ -80,7 +80,7 @@ def test_anything_else_is_not(host: str) -> None:
         LocalDoor(ME).admit(host, {})
 
 
-@pytest.mark.parametrize("host", ["evil.com:2024", "10.0.0.1", "127.0.0.1.evil.com"])
+@pytest.mark.parametrize("host", ["evil.com:2024", "10.0.0.1", "127.0.0.1.evil.com", "localhost:["])
 def test_a_name_that_is_not_this_machines_is_turned_away(host: str) -> None:
     with pytest.raises(DeniedError):
         LocalDoor(ME).admit("127.0.0.1", {"host": host})
@@ -88,7 +88,8 @@ def test_a_name_that_is_not_this_machines_is_turned_away(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.com", "null", "http://127.0.0.1.evil.com", "http://10.0.0.1"]
+    "origin",
+    ["https://evil.com", "null", "http://127.0.0.1.evil.com", "http://10.0.0.1", "http://[", "http://[::1"],
 )
 def test_a_page_of_another_site_is_turned_away(origin: str) -> None:
     with pytest.raises(DeniedError):

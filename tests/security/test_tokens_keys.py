@@ -205,6 +205,21 @@ def test_an_opaque_token_is_remembered_for_a_short_time(idp: Provider, clock: Cl
         tokens.caller("t")
 
 
+def test_tokens_that_nobody_knows_push_out_none_that_is_active(
+    idp: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("markgraph.security.tokens.introspection.MAX_KEPT", 5)
+    tokens = OpaqueTokens(AskedProvider(idp.url), "markgraph", ClaimNames(), CLIENT, lambda: SECRET)
+    idp.opaque["t"] = idp.claims() | {"active": True}
+    tokens.caller("t")
+    for number in range(10):
+        with pytest.raises(UnauthenticatedError):
+            tokens.caller(f"bogus-{number}")
+    asked = idp.fetched
+    assert tokens.caller("t").subject == "anna"
+    assert idp.fetched == asked
+
+
 def test_an_opaque_token_proves_nobody_while_the_provider_is_down(idp: Provider) -> None:
     tokens = OpaqueTokens(AskedProvider(idp.url), "markgraph", ClaimNames(), CLIENT, lambda: "wrong")
     with pytest.raises(ProviderError):

@@ -105,6 +105,7 @@ def test_an_answer_outside_of_threads_cannot_be_rated(http: TestClient, store: F
         {"comment": "x" * 8001},
         {"graph": "other"},
         {"run_id": ""},
+        {"run_id": "my salary is 5000 euros"},
     ],
 )
 def test_a_client_says_nothing_of_the_answer(

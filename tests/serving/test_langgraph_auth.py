@@ -105,6 +105,19 @@ def test_nobody_steers_a_run(asked: dict[str, Any], status: int | None) -> None:
     assert refused.value.status_code == status
 
 
+@pytest.mark.parametrize("how", [{"after_seconds": 25}, {"multitask_strategy": "rollback"}])
+def test_a_run_begins_while_its_caller_asks_and_unmakes_nothing(how: dict[str, Any]) -> None:
+    pytest.importorskip("langgraph_sdk")
+    from markgraph.serving import langgraph_auth
+
+    user = asyncio.run(langgraph_auth.authenticate(LOCAL))
+    run: Any = {"kwargs": {}, "after_seconds": 0, "multitask_strategy": "enqueue"}
+    assert asyncio.run(langgraph_auth.own_runs(context(user, "create_run"), run)) == {"owner": user["owner"]}
+    with pytest.raises(langgraph_auth.Refused) as refused:
+        asyncio.run(langgraph_auth.own_runs(context(user, "create_run"), run | how))
+    assert refused.value.status_code == 403
+
+
 def test_people_stop_their_own_runs_and_write_no_state() -> None:
     pytest.importorskip("langgraph_sdk")
     from markgraph.serving import langgraph_auth

@@ -9,7 +9,7 @@ from langchain_core.tools import BaseTool, tool
 from langgraph.constants import END, START
 from langgraph.graph import StateGraph
 from langgraph.prebuilt import ToolNode
-from langgraph.types import Command
+from langgraph.types import CachePolicy, Command
 
 from markgraph import verify
 from markgraph.build import compose, make_service
@@ -163,6 +163,30 @@ def test_a_command_is_an_edge(go: Callable[[State], Any]) -> None:
     builder = chain("authorize", "generate", "go", go=does()(go))
     builder.add_node("respond", NODES["respond"])
     assert (Rule.VALIDATE, "START authorize generate go respond") in broken(builder.compile())
+
+
+def test_a_command_out_of_a_subgraph_may_mean_a_node_there_by_the_same_name() -> None:
+    @does()
+    def out(state: State) -> Command[Literal["delete"]]:
+        return Command(goto="delete", graph=Command.PARENT)
+
+    inner = chain("hop", hop=out)
+    inner.add_node("delete", does()(stay))
+    around = chain("authorize", "inner", "approve", "delete", inner=inner.compile())
+    assert (Rule.APPROVE, "START authorize inner inner|hop approve + delete") in broken(around.compile())
+
+
+@pytest.mark.parametrize("name", ["authorize", "approve", "validate", "retrieve"])
+def test_a_node_that_does_something_may_not_be_cached(name: str) -> None:
+    builder = chain(
+        "authorize", "retrieve", "generate", "validate", "approve", "respond", "stay", stay=does()(stay)
+    )
+    builder.nodes["stay"].cache_policy = CachePolicy()
+    assert verify(builder.compile()) == []
+    builder.nodes[name].cache_policy = CachePolicy()
+    [finding] = verify(builder.compile())
+    assert (finding.rule, finding.node) == (Rule.LABEL, name)
+    assert "cache" in finding.why
 
 
 def test_a_branch_without_a_path_map_may_go_anywhere() -> None:

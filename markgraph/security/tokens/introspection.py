@@ -20,7 +20,10 @@ from markgraph.security.tokens.provider import Provider
 
 MAX_LENGTH = 4096
 MAX_KEPT = 10_000
+"""So many active tokens are remembered, and as many others: those cost nothing, and push none of them out."""
 KEPT_SECONDS = 30.0
+Kept = OrderedDict[bytes, tuple[float, Mapping[str, Any]]]
+"""What a provider said of tokens, and until when that counts, by their hashes."""
 
 
 class OpaqueTokens(IntrospectTokenValidator):  # type: ignore[misc]  # Authlib has no types
@@ -39,7 +42,8 @@ class OpaqueTokens(IntrospectTokenValidator):  # type: ignore[misc]  # Authlib h
         super().__init__()
         self.provider, self.audience, self.names, self.clock = provider, audience, names, clock
         self._client_id, self._secret = client_id, secret
-        self._kept: OrderedDict[bytes, tuple[float, Mapping[str, Any]]] = OrderedDict()
+        self._active: Kept = OrderedDict()
+        self._inactive: Kept = OrderedDict()
         self._lock = threading.Lock()
 
     def takes(self, token: str) -> bool:
@@ -68,17 +72,20 @@ class OpaqueTokens(IntrospectTokenValidator):  # type: ignore[misc]  # Authlib h
         key = hashlib.sha256(token_string.encode()).digest()
         now = self.clock()
         with self._lock:
-            kept = self._kept.get(key)
+            kept = self._active.get(key) or self._inactive.get(key)
         if kept and kept[0] > now:
             return kept[1]
         url = self.provider.endpoint("introspection_endpoint")
         form = {"token": token_string, "token_type_hint": "access_token"}
         about = self.provider.post(url, form, (self._client_id, self._secret()))
-        about = about if about.get("active") is True else {"active": False}
+        is_active = about.get("active") is True
+        about = about if is_active else {"active": False}
+        known, other = (self._active, self._inactive) if is_active else (self._inactive, self._active)
         with self._lock:
-            self._kept[key] = (now + KEPT_SECONDS, about)
-            while len(self._kept) > MAX_KEPT:
-                self._kept.popitem(last=False)
+            other.pop(key, None)
+            known[key] = (now + KEPT_SECONDS, about)
+            while len(known) > MAX_KEPT:
+                known.popitem(last=False)
         return about
 
     def _check(self, about: Mapping[str, Any]) -> None:
