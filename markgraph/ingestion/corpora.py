@@ -74,7 +74,8 @@ class Folder:
     """The files under a folder, or one file, read in child processes unless another `parser` is given.
 
     Hidden files and folders are passed over, and links are not followed: what lies inside is listed anyway,
-    and would be open to whoever may read where the link lies. A link that is named stands for its file.
+    and would be open to whoever may read where the link lies. A path that is named stands for what its links
+    lead to, so that no document has two names, and through one of them other readers.
     """
 
     def __init__(
@@ -82,13 +83,12 @@ class Folder:
     ) -> None:
         self._parser: Parser = parser or Sandbox()
         self._suffixes = tuple(suffixes)
-        root = Path(os.path.abspath(Path(path or os.devnull).expanduser()))
-        self._root = Path(os.path.realpath(root)) if root.is_file() else root
+        self._root = Path(os.path.realpath(Path(path or os.devnull).expanduser()))
         self._is_named = path is not None
 
     @property
     def name(self) -> str:
-        """Return the absolute path, as sources begin with it."""
+        """Return the real path, as sources begin with it."""
         return name_of(self._root.as_posix())
 
     def items(self) -> Iterator[Item]:
@@ -145,7 +145,7 @@ class EuLaw:
     name = "eu_law"
 
     def __init__(self, database: str | Path) -> None:
-        self._database = Path(os.path.abspath(database))
+        self._database = Path(os.path.realpath(database))
 
     def items(self) -> Iterator[Item]:
         """List the articles, by regulation and number.

@@ -72,13 +72,13 @@ class JsonLines:
 
     def __init__(self, path: str | Path | None, fields: Fields | None = None, longest: int = 2**24) -> None:
         """Take the file; a line of more than `longest` bytes is not read."""
-        self._path = Path(os.path.abspath(Path(path or os.devnull).expanduser()))
+        self._path = Path(os.path.realpath(Path(path or os.devnull).expanduser()))
         self._fields = fields or Fields()
         self._longest = longest
 
     @property
     def name(self) -> str:
-        """Return the absolute path."""
+        """Return the real path."""
         return self._path.as_posix()
 
     def items(self) -> Iterator[Item]:
@@ -213,7 +213,7 @@ class JsonLines:
                 yield text
 
     def _text(self, record: dict[str, Any], name: str, line: _Line, *, of_text: bool = False) -> str:
-        """Return the value of a field as text, empty where it is missing."""
+        """Return the value of a field as text, as JSON spells it (`true`), empty where it is missing."""
         value = record.get(name)
         values = value if isinstance(value, list) else [] if value is None else [value]
         kinds = (str,) if of_text else (str, int, float)
@@ -224,7 +224,9 @@ class JsonLines:
                     line,
                     f"its field {name!r} holds a {type(each).__name__}. Expected {allowed} or a list of them",
                 )
-        return ("\n" if of_text else ", ").join(map(str, values))
+        return ("\n" if of_text else ", ").join(
+            each if isinstance(each, str) else json.dumps(each) for each in values
+        )
 
     def _lacks(self, record: dict[str, Any], line: _Line, what: str, setting: Setting) -> DocumentError:
         fields = ", ".join(_names(setting))

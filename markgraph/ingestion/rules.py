@@ -26,6 +26,8 @@ from markgraph.security.caller import PUBLIC
 from markgraph.security.classification import CLASSIFICATIONS, level_of
 from markgraph.security.permissions import Permissions, check_readers
 
+SEVERAL = ", "
+"""What stands between the values of a field that has several."""
 _GLOB = glob.GLOBSTAR | glob.DOTGLOB | glob.FORCEUNIX
 
 
@@ -56,6 +58,11 @@ def _classification(name: str) -> str:
     except ConfigError as error:
         raise ValueError(str(error)) from error
     return name
+
+
+def _values(text: str) -> set[str]:
+    whole = normalize("NFC", text)
+    return {whole, *whole.split(SEVERAL)}
 
 
 def _text(text: str) -> str:
@@ -90,6 +97,7 @@ class Rule(Grant):
     where: Mapping[StrictStr, Annotated[tuple[Text, ...], OneOrSeveral]] = Field(default_factory=dict)
     """Values of which each field of the document's metadata must have one. Empty: any metadata.
 
+    A field of several values, `a, b` as text, has each of them, and all together.
     A document's author writes its metadata: don't let it open what the path alone would not.
     """
     _patterns: tuple[re.Pattern[str], ...] = PrivateAttr()
@@ -114,7 +122,7 @@ class Rule(Grant):
         ):
             return False
         return all(
-            field in metadata and normalize("NFC", metadata[field]) in allowed
+            field in metadata and not _values(metadata[field]).isdisjoint(allowed)
             for field, allowed in self.where.items()
         )
 

@@ -50,7 +50,9 @@ def _explained(error: Any) -> str:
     """Return what pydantic found, with the keys that are allowed."""
     where = ".".join(map(str, error["loc"])) or "the file"
     if error["type"] == "tuple_type":
-        return f"{where}: expected a list, such as [a, b]"
+        if error["loc"][-1] == "readers":
+            return f"{where}: expected a list, such as [g:legal, u:ada]"
+        return f"{where}: expected text, in quotes if it is a number or a word like true, or a list: [a, '3']"
     if error["type"] == "missing":
         return f"{where} is missing: say who may read, as in readers: [public]; with readers: [] nobody may"
     if error["type"] in ("model_type", "mapping_type", "dict_type"):

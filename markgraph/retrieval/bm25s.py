@@ -34,9 +34,6 @@ class Bm25sIndex(ChunkStore):
     is kept in memory by each process, which looks for it before each search. When that is more than `share`
     of the base, both are merged into a new base, which is then named in the file: a kill at any moment
     loses nothing but the work on it.
-
-    Where Okapi, as `WordsIndex` has it, needs a floor for words in more than half of the chunks, the weight
-    of a word in Lucene's variant is never negative.
     """
 
     share: float = 0.1

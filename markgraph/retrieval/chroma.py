@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from chromadb.api import ClientAPI
     from chromadb.api.models.Collection import Collection
 
+SMALL = 5000
+"""So many chunks are compared one by one in the time that it takes to ask twice."""
 UUID_PATTERN = "????????-????-????-????-????????????"
 _POSITION = """
     SELECT max(coalesce((SELECT max(seq_id) FROM embeddings_queue), 0),
@@ -64,7 +66,10 @@ class ChromaIndex(ChromaBase):
     neighbours: int = 4000
     """How many a search looks at before it lists what is permitted; 0 lists at once."""
     held: int = 20_000
-    """Up to so many vectors that callers may read are held for those who ask again; 0 holds none."""
+    """Up to so many vectors that callers may read are held for those who ask again; 0 holds none.
+
+    In a small collection for those who ask once, too: there each answer is exact, also a process's first.
+    """
     seal: Keyring | None = None
     """Seals everything but ids, permissions and vectors; None keeps it in clear."""
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
@@ -153,7 +158,12 @@ class ChromaIndex(ChromaBase):
     def _nearest(
         self, collection: "Collection", vector: np.ndarray, caller: Caller, k: int
     ) -> dict[str, float]:
-        view = self._views.get(group_of(caller), self._applied, lambda: self._view(collection, caller))
+        view = self._views.get(
+            group_of(caller),
+            self._applied,
+            lambda: self._view(collection, caller),
+            lambda: collection.count() <= SMALL,
+        )
         return view.nearest(vector, k) if view else super()._nearest(collection, vector, caller, k)
 
     def _view(self, collection: "Collection", caller: Caller) -> View | None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-GROUPS = 4
-"""So many groups' vectors are held; those that asked last."""
+ROWS = 80_000
+"""So many vectors are held at most, of those groups that asked last."""
 SEEN = 1000
+"""Groups that are remembered."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,24 @@ class View:
 
 @dataclass
 class Views:
-    """Makes a view for a group that asks a second time, and drops all when something was written."""
+    """Makes a view for a group that asks, and drops all when something was written."""
 
     _version: int = -1
     _seen: set[Hashable] = field(default_factory=set)
     _views: OrderedDict[Hashable, View | None] = field(default_factory=OrderedDict)
 
-    def get(self, group: Hashable, version: int, make: Callable[[], View | None]) -> View | None:
-        """Return what `group` may read; None where that is too much to hold, or it asks for the first time.
+    def get(
+        self, group: Hashable, version: int, make: Callable[[], View | None], is_cheap: Callable[[], bool]
+    ) -> View | None:
+        """Return what `group` may read; None where that is too much to hold.
+
+        None also where it asks for the first time, and a view is not cheap: it may not ask again.
 
         Args:
             group: callers who may read the same.
             version: of what is stored; another one for each write.
             make: makes the view, or None where it would be too large.
+            is_cheap: whether that is done in a moment.
         """
         if version != self._version:
             self._seen.clear()
@@ -61,12 +67,15 @@ class Views:
         if group in self._views:
             self._views.move_to_end(group)
             return self._views[group]
-        if group not in self._seen:
+        if group not in self._seen and not is_cheap():
             if len(self._seen) >= SEEN:
                 self._seen.clear()
             self._seen.add(group)
             return None
         self._views[group] = view = make()
-        while len(self._views) > GROUPS:
+        while len(self._views) > 1 and (len(self._views) > SEEN or self._rows() > ROWS):
             self._views.popitem(last=False)
         return view
+
+    def _rows(self) -> int:
+        return sum(len(view.ids) for view in self._views.values() if view)

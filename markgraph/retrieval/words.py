@@ -1,9 +1,10 @@
 """Finds chunks by their words, with rank-bm25 over an SQLite file: for up to some 10,000 chunks."""
 
 import sqlite3
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from math import log1p
 from typing import Any
 
 from markgraph.retrieval.chunk_rows import permissions_since
@@ -18,7 +19,7 @@ CACHED_VIEWS = 8
 
 @dataclass
 class WordsIndex(ChunkStore):
-    """Okapi BM25 (Robertson & Walker 1994) over stemmed words.
+    """Okapi BM25 (Robertson & Walker 1994) over stemmed words, weighed as Lucene weighs them.
 
     The statistics are made of the chunks that the caller may read, and of no others: what is
     not permitted can't be found, can't push out what is, and can't be guessed from a score.
@@ -78,11 +79,8 @@ class _View:
     """Word statistics over the chunks that one set of permissions opens."""
 
     def __init__(self, positions: list[int], stems: list[list[str]]) -> None:
-        from rank_bm25 import BM25Okapi
-
         self._positions = positions
-        # rank-bm25 divides by the corpus size.
-        self._bm25: Any = BM25Okapi(stems) if any(stems) else None
+        self._bm25 = _okapi(stems) if any(stems) else None  # rank-bm25 divides by the corpus size
 
     def search(self, query: list[str], k: int) -> list[tuple[int, float]]:
         """Return the positions and scores of at most `k` chunks that share a word with `query`."""
@@ -94,3 +92,17 @@ class _View:
         ]
         best = sorted(matching, key=lambda at: -scores[at])[:k]
         return [(self._positions[at], float(scores[at])) for at in best]
+
+
+def _okapi(stems: list[list[str]]) -> Any:
+    """Return rank-bm25's statistics, with weights that no word makes a chunk worse by.
+
+    Its own are below 0 for words in more than half of the chunks. It lifts them to a part of the mean, which
+    is below 0 as well where most words are such: in a few chunks, which may be all that a caller may read.
+    """
+    from rank_bm25 import BM25Okapi
+
+    bm25 = BM25Okapi(stems)
+    found = Counter(stem for counts in bm25.doc_freqs for stem in counts)
+    bm25.idf = {stem: log1p((len(stems) - n + 0.5) / (n + 0.5)) for stem, n in found.items()}
+    return bm25

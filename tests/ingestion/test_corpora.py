@@ -111,6 +111,14 @@ def test_a_link_that_is_named_itself_is_what_it_leads_to(folder):
     assert [item.source for item in corpus.items()] == [corpus.name] == [f"{folder}/b.txt"]
 
 
+def test_documents_have_one_name_through_whatever_links_their_folder_is_named(folder, tmp_path):
+    (tmp_path / "link").symlink_to(folder)
+    assert Folder(tmp_path / "link").name == Folder(folder).name
+    for below in (".", "sub"):
+        linked, real = (list(Folder(each / below).items()) for each in (tmp_path / "link", folder))
+        assert [item.source for item in linked] == [item.source for item in real]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_or_folder_without_permission_is_not_passed_over(folder):
     (folder / "b.txt").chmod(0)

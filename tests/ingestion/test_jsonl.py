@@ -39,6 +39,14 @@ def test_the_layout_of_beir_is_read_as_it_is(write):
     assert corpus.skipped() == []
 
 
+def test_a_file_has_one_name_through_whatever_links_it_is_named(write, tmp_path):
+    corpus = write({"_id": "d1", "text": "It is given."})
+    (tmp_path / "link").symlink_to(tmp_path)
+    linked = JsonLines(tmp_path / "link" / "docs.jsonl")
+    assert linked.name == corpus.name
+    assert names(corpus, linked.items()) == ["d1"]
+
+
 def test_fields_are_mapped_joined_and_kept_as_metadata(write):
     corpus = write(
         {
@@ -56,7 +64,7 @@ def test_fields_are_mapped_joined_and_kept_as_metadata(write):
     assert document.source == f"{corpus.name}#GDPR 33"
     assert document.title == "GDPR Article 33"
     assert document.text == "Breach\nNotice\n\nText."
-    assert document.metadata == {"cites": "§ 1, 2", "readers": "g:legal", "current": "True"}
+    assert document.metadata == {"cites": "§ 1, 2", "readers": "g:legal", "current": "true"}
 
 
 @pytest.mark.parametrize(

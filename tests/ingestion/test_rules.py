@@ -107,6 +107,8 @@ def test_a_pattern_that_could_not_match_is_an_error(pattern: str) -> None:
         ({"team": "tax"}, ("g:rest",)),
         ({}, ("g:rest",)),
         ({"kind": "Memo", "team": "tax"}, ("g:rest",)),
+        ({"kind": "letter, memo", "team": "law, tax, more"}, ("g:tax",)),
+        ({"kind": "memo", "team": "law,tax"}, ("g:rest",)),
     ],
 )
 def test_a_rule_asks_for_one_value_of_each_field(metadata: dict[str, str], readers: tuple[str, ...]) -> None:

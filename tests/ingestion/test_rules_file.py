@@ -48,7 +48,9 @@ WRONG = {
     "rules:\n  - path: a\n    readers: public\n": ("line 3: rules.0.readers: expected a list",),
     "rules:\n  - path: a\n    readers:\n      - everybody\n": ("line 3: ", "'everybody'", "g:GROUP"),
     "rules:\n  - path: /a\n    readers: []\n": ("line 2: rules.0.path.0: '/a' is no pattern",),
-    "rules:\n  - where: {year: 2024}\n    readers: []\n": ("line 2: rules.0.where.year",),
+    "rules:\n  - where: {year: 2024}\n    readers: []\n": (
+        "line 2: rules.0.where.year: expected text, in quotes",
+    ),
     "rules:\n  - path: a\n    readers: [public]\n    readers: []\n": ("line 4: readers is there twice",),
     "rules:\n  - path: a\n    classification: secret\n    readers: []\n": ("line 3: ", "'secret'"),
     "rules: {path: a}\n": ("line 1: rules: ",),
