@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra.utils import instantiate
 
 from markgraph.build import compose
 from tests.commands.conftest import Ran
@@ -53,7 +54,9 @@ def test_a_real_gain_is_written_down_and_used_by_name(markgraph: Command, judged
     assert fit["override"] == "experiment=contracts"
     assert Path(fit["written"]) == home / "conf/experiment/contracts.yaml"
     for job in ("ask", "search", "embed", "serve", "evaluate"):
-        assert compose(job, ["experiment=contracts"]).index.fusion.weight == fit["weight"]
+        for index in ("hybrid", "hybrid_large"):
+            tuned = compose(job, ["experiment=contracts", f"index={index}"]).index
+            assert instantiate(tuned.fusion).weight == fit["weight"]
     found = markgraph("evaluate", "experiment=contracts", *coarse, f"dataset={judged}", "output=json")
     assert found.json["rows"][2]["ndcg@10"] == pytest.approx(figures[fit["weight"]], abs=0.02)
 

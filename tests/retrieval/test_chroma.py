@@ -150,6 +150,17 @@ class Scattered(HashEmbeddings):
         return np.random.default_rng(zlib.crc32(text.encode())).standard_normal(64).tolist()
 
 
+def test_the_first_question_over_a_small_collection_is_answered_as_exactly_as_the_next(
+    tmp_path: Path,
+) -> None:
+    index = ChromaIndex(tmp_path / "chroma", Scattered(dimensions=64))
+    index.add([chunk(f"text {n}", source=str(n)) for n in range(1500)])
+    everything = index.search("text 7", ANNA, 1500)
+    for k in (10, 100):
+        fresh = ChromaIndex(tmp_path / "chroma", Scattered(dimensions=64))
+        assert fresh.search("text 7", ANNA, k) == index.search("text 7", ANNA, k) == everything[:k]
+
+
 def test_a_thousand_copies_of_one_text_do_not_hide_the_others(tmp_path: Path) -> None:
     index = ChromaIndex(tmp_path / "chroma", Scattered(dimensions=64), held=0)
     others = [chunk(f"other {n}", source=f"other{n}") for n in range(20)]

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from markgraph.errors import StorageError
+from markgraph.retrieval.bm25s import Bm25sIndex
+from markgraph.retrieval.chunk_store import ChunkStore
 from markgraph.retrieval.types import Index
 from markgraph.retrieval.words import CACHED_VIEWS, WordsIndex
 from markgraph.security.caller import Caller
@@ -42,6 +44,17 @@ def test_keeps_finding_for_more_callers_than_views_are_kept(tmp_path: Path) -> N
     index.add([chunk(f"payment {caller.subject}", f"u:{caller.subject}") for caller in callers])
     for caller in callers * 2:
         assert found(index, "payment", caller) == {f"payment {caller.subject}"}
+
+
+@pytest.mark.parametrize("kind", [WordsIndex, Bm25sIndex])
+def test_in_a_few_chunks_too_a_word_makes_none_worse(tmp_path: Path, kind: type[ChunkStore]) -> None:
+    index = kind(tmp_path / "words.sqlite")
+    texts = ["the supplier is liable, and again the supplier", "a supplier pays", "the supplier of cats"]
+    index.add([chunk(text, source=str(n)) for n, text in enumerate(texts)])
+    for question in ("supplier", "is the supplier liable"):
+        best, *others = index.search(question, ANNA, 3)
+        assert best.chunk.text == texts[0]
+        assert all(0 < each.score <= best.score for each in others)
 
 
 def test_changing_permissions_of_many_chunks_changes_all_or_none(tmp_path: Path) -> None:
