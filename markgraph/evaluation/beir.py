@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from markgraph.documents.text import mend
 from markgraph.errors import UsageError
 
 LAYOUT = "Expected corpus.jsonl, queries.jsonl, and qrels.tsv or qrels/test.tsv, as BEIR has them."
@@ -139,10 +140,12 @@ def _texts(file: Path) -> Iterator[Text]:
 
 
 def read_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the objects of a JSONL file, each with the number of its line."""
+    """Yield the objects of a JSONL file, each with the number of its line; half characters are mended."""
     for number, line in _lines(file):
         try:
             row = json.loads(line)
+            if "\\ud" in line.lower():  # JSON can escape half a character, which UTF-8 has no bytes for
+                row = json.loads(mend(json.dumps(row, ensure_ascii=False)))
         except ValueError as error:
             raise UsageError(f"{file}, line {number}: expected a JSON object; {error}.") from error
         if not isinstance(row, dict):

@@ -69,6 +69,20 @@ def test_only_a_newline_ends_a_line(dataset: Path) -> None:
     assert found.missing == 2, "breach and notice are judged, and not there"
 
 
+def test_half_a_character_is_replaced_wherever_it_stands(dataset: Path) -> None:
+    half = r"\ud83d"
+    (dataset / "corpus.jsonl").write_text(
+        f'{{"_id": "pay{half}", "title": "T{half}", "text": "a {half} b {half}\\uDE00"}}\n'
+    )
+    (dataset / "queries.jsonl").write_text(f'{{"_id": "q1", "text": "w{half}?", "answers": ["{half}"]}}\n')
+    (dataset / "qrels.tsv").write_text("q1\tpay\ufffd\t1\n", "utf-8")
+    found = load_dataset(dataset)
+    assert found.corpus == [("pay\ufffd", "T\ufffd", "a \ufffd b \U0001f600")]
+    assert [query.text for query in found.queries] == ["w\ufffd?"]
+    assert found.missing == 0
+    assert answers_of(dataset) == {"q1": ("\ufffd",)}
+
+
 def test_the_fingerprint_changes_with_the_documents_only(dataset: Path) -> None:
     before = load_dataset(dataset).fingerprint
     write_lines(
