@@ -62,6 +62,8 @@ def judged(config: DictConfig, verb: str, read: Callable[[Path], Dataset] = load
     for need in (Need("documents:read", Resource("dataset", str(config.dataset))), writing()):
         journal.require(need)
     dataset = read(Path(config.dataset))
+    if dataset.unasked:
+        print(f"{dataset.unasked} judged queries are not in the queries file.", file=sys.stderr)  # noqa: T201
     if dataset.missing:
         print(f"{dataset.missing} judged documents are not in the corpus.", file=sys.stderr)  # noqa: T201
     embedder = make_service(config, "embedder")
