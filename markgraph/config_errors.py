@@ -70,6 +70,15 @@ def check_settings(settings: Any, key: str) -> None:
             check_settings(value, f"{key}.{name}")
 
 
+def no_object(value: object, key: str) -> ConfigError:
+    """Return what is wrong with `value`, from which no object can be made."""
+    got = "null" if value is None else repr(value)
+    return ConfigError(
+        f"Config {key!r} has value {got}. Allowed: a mapping with _target_. Leave {key}=... out to have the "
+        f"one that the config has, or change a setting of it: {key}.NAME=VALUE."
+    )
+
+
 def locate(target: str) -> Any:
     """Return what the dotted name `target` stands for, or None if there is no such thing.
 

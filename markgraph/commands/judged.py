@@ -98,5 +98,7 @@ def _kinds(config: DictConfig) -> str:
 
 def _classes(index: dict[str, Any]) -> list[str]:
     """Return the class of an index, and of those within it."""
-    within = [*index.get("parts", []), *([index["index"]] if "index" in index else [])]
-    return [index["_target_"], *(name for each in within for name in _classes(each))]
+    parts = index.get("parts")
+    within = [*(parts if isinstance(parts, list) else []), index.get("index")]
+    classes = [name for each in within if isinstance(each, dict) for name in _classes(each)]
+    return [str(index.get("_target_")), *classes]

@@ -120,6 +120,12 @@ def test_measures_the_reranker_where_there_is_one(markgraph: Command, dataset: P
         (["k=10"], "'k' has value 10. Allowed: a whole number, 100 to 1000"),
         (["plot=plot.svg"], "A plot is a .png file"),
         (["dataset=/nowhere", "plot=/nope/x.png"], "Cannot write plot=/nope/x.png: there is no folder /nope"),
+        (
+            ["chunker=null"],
+            "'chunker' has value null. Allowed: a mapping with _target_. Leave chunker=... out",
+        ),
+        (["index.parts=[]"], "index.parts is []; allowed: a list of one index or more"),
+        (["index.parts=null"], "index.parts is None; allowed"),
         (["resume=maybe"], "'resume'"),
     ],
 )
