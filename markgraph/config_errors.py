@@ -16,7 +16,7 @@ from omegaconf.errors import ConfigKeyError, InterpolationKeyError, MissingManda
 from markgraph.errors import ConfigError
 
 PLAIN = (bool, int, float, str)
-_NOT_FOUND = re.compile(r"Could not override '([^']+)'")
+_NOT_FOUND = re.compile(r"Could not (?:override|delete from config\.) '([^']+)'")
 _DANGLING = re.compile(r"Interpolation key '([^']+)' not found")
 _FULL_KEY = re.compile(r"full_key: (\S+)")
 _NOISE = re.compile(r"See https?://\S+.*|, set env var HYDRA_FULL_ERROR=1.*|full_key: .*|object_type=.*")

@@ -53,6 +53,15 @@ def test_nothing_is_written_beside_the_collections(markgraph: Markgraph, documen
     assert not (home.parent / "x").exists()
 
 
+@pytest.mark.parametrize("name", ["x ${a}", r"x\${a}", "a=b", "it's ???"])
+def test_a_folder_may_be_called_like_what_configs_give_a_meaning(
+    markgraph: Markgraph, documents: Path, name: str
+) -> None:
+    folder = documents.rename(documents.with_name(name))
+    assert markgraph("ingest", str(folder), HASHED, "output=json").json["added"] == 1
+    assert f"{folder}/terms.md" in markgraph("search", "invoice", HASHED).out
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
