@@ -20,8 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from markgraph.audit.configs import composed, redacted
-from markgraph.collection import check_collection
-from markgraph.config_errors import check_settings, explain, locate, nearest
+from markgraph.collection import check_collection, check_data_dir
+from markgraph.config_errors import check_settings, explain, locate, nearest, no_object
 from markgraph.environment import CONFIG_MODULE, check_environment, search_path
 from markgraph.errors import ConfigError, MarkError
 
@@ -103,6 +103,7 @@ def compose(job: str, overrides: Sequence[str] = ()) -> DictConfig:
         # A person may change their own files at any time.
         config = _compose_anew(job, (*own, *overrides)) if own else _compose(job, tuple(overrides)).copy()
         check_collection(config)
+        check_data_dir(config)
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: GROUP=null
         raise explain(error, with_chosen_groups(job, overrides)) from error
     return config
@@ -257,8 +258,11 @@ def make(config: DictConfig, key: str) -> Any:
         ConfigError: it describes none.
     """
     try:
-        check_settings(OmegaConf.to_container(config[key]), key)
-        return instantiate(config[key], _convert_="all")
+        described = config[key]
+        if not OmegaConf.is_config(described):
+            raise no_object(described, str(config._get_full_key(key)))
+        check_settings(OmegaConf.to_container(described), key)
+        return instantiate(described, _convert_="all")
     except (HydraException, OmegaConfBaseException) as error:
         if isinstance(error.__cause__, MarkError):
             raise error.__cause__ from error

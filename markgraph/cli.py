@@ -72,7 +72,7 @@ VERBS = {
     "keys": Verb("Make, rotate and shred the keys that seal what is kept on disk.", "keys", "action"),
     "bench": Verb("Measure MARK and its rivals in turns.", "bench", "suite", ("rival", "rows")),
 }
-_OVERRIDE = re.compile(r"^(?:[+~]{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_])")
+_OVERRIDE = re.compile(r"^(?:[+~]{0,2}[A-Za-z_][\w./@:-]*=|~[A-Za-z_][\w./@:-]*$)")
 INTERRUPTED = 130
 HYDRAS = (
     "--help",
@@ -141,8 +141,9 @@ def overrides_of(verb: str, arguments: Sequence[str]) -> list[str]:
     if not words:
         return rest
     text = " ".join(arguments[:words])
-    value = text if verb == "graph" else quoted(text)
     key = VERBS[verb].words
+    # Hydra resolves twice what it makes an object from, as it does a corpus from its path.
+    value = text if verb == "graph" else quoted(_unresolved(text) if key == "path" else text)
     return [f"{key}={value}" if key else text, *rest]
 
 
@@ -191,11 +192,17 @@ def _listed(lists: Sequence[str], argument: str) -> str:
 
 def quoted(text: str) -> str:
     """Return `text` as a Hydra string that means exactly these characters."""
-    # OmegaConf would resolve ${...}; Hydra's lexer takes a quote or a run of backslashes before it apart.
-    escaped = re.sub(r"(\\*)(\$\{)", lambda match: match.group(1) * 2 + "\\${", text)
-    escaped = re.sub(r"(\\*)'", lambda match: match.group(1) * 2 + "\\'", escaped)
+    if text == "???":  # what OmegaConf calls a value that is still to be given
+        return "'${oc.decode:???}'"
+    # Hydra's lexer takes a quote or a run of backslashes before it apart.
+    escaped = re.sub(r"(\\*)'", lambda match: match.group(1) * 2 + "\\'", _unresolved(text))
     trailing = len(escaped) - len(escaped.rstrip("\\"))
     return f"'{escaped}{chr(92) * trailing}'"
+
+
+def _unresolved(text: str) -> str:
+    """Return `text` as OmegaConf writes it, which would resolve `${...}`."""
+    return re.sub(r"(\\*)(\$\{)", lambda match: match.group(1) * 2 + "\\${", text)
 
 
 def _guarded(verb: str, arguments: Sequence[str]) -> int:
@@ -219,7 +226,19 @@ def _run_verb(verb: str, arguments: Sequence[str]) -> int:
     try:
         return run_app(verb, VERBS[verb].job, overrides_of(verb, arguments))
     except MarkError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail(f"{error}{_as_word(verb, arguments, error)}", error.exit_code)
+
+
+def _as_word(verb: str, arguments: Sequence[str], error: Exception) -> str:
+    """Say how a first word is written that was taken for an override: a path, or one with an unknown key."""
+    word, key, message = next(iter(arguments), ""), VERBS[verb].words, str(error)
+    name = word.lstrip("+~").partition("=")[0]
+    unknown = message.startswith(f"Unknown config key {name!r}.")
+    given = any(each.startswith(f"{key}=") for each in arguments)
+    if not key or given or not _OVERRIDE.match(word) or not (unknown or os.path.exists(word)):
+        return ""
+    end = "" if message.endswith((".", "?", ")")) else "."
+    return f'{end} If {word!r} is no setting but the {key}, write "{key}={quoted(word)}".'
 
 
 def _nearest(verb: str) -> str:

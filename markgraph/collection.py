@@ -28,6 +28,18 @@ def check_collection(config: DictConfig) -> None:
     )
 
 
+def check_data_dir(config: DictConfig) -> None:
+    """Refuse a data folder that is no path.
+
+    Raises:
+        ConfigError: saying what is allowed.
+    """
+    place = config.get("data_dir", ".")
+    if not isinstance(place, str):
+        got = "null" if place is None else repr(place)
+        raise ConfigError(f"Config 'data_dir' has value {got}. Allowed: the path of a folder, as text.")
+
+
 def collections_in(data_dir: str | Path) -> list[str]:
     """Return the collections that something was ingested into, those of evaluations left out."""
     ledgers = Path(data_dir).expanduser().glob("*/ledger.sqlite")

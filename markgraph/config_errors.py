@@ -16,7 +16,7 @@ from omegaconf.errors import ConfigKeyError, InterpolationKeyError, MissingManda
 from markgraph.errors import ConfigError
 
 PLAIN = (bool, int, float, str)
-_NOT_FOUND = re.compile(r"Could not override '([^']+)'")
+_NOT_FOUND = re.compile(r"Could not (?:override|delete from config\.) '([^']+)'")
 _DANGLING = re.compile(r"Interpolation key '([^']+)' not found")
 _FULL_KEY = re.compile(r"full_key: (\S+)")
 _NOISE = re.compile(r"See https?://\S+.*|, set env var HYDRA_FULL_ERROR=1.*|full_key: .*|object_type=.*")
@@ -68,6 +68,15 @@ def check_settings(settings: Any, key: str) -> None:
             _check_call(settings, parameters, key)
         for name, value in settings.items():
             check_settings(value, f"{key}.{name}")
+
+
+def no_object(value: object, key: str) -> ConfigError:
+    """Return what is wrong with `value`, from which no object can be made."""
+    got = "null" if value is None else repr(value)
+    return ConfigError(
+        f"Config {key!r} has value {got}. Allowed: a mapping with _target_. Leave {key}=... out to have the "
+        f"one that the config has, or change a setting of it: {key}.NAME=VALUE."
+    )
 
 
 def locate(target: str) -> Any:

@@ -1,5 +1,6 @@
 """What the command line says of itself, and that words reach a verb exactly as they were typed."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,7 @@ SPECIAL = [
 @example("")
 @example(" spaces around ")
 @example("a trailing backslash \\")
+@example("???")
 @example("It's \"quoted\" and costs ${oc.env:HOME}=5,\nisn't it?")
 def test_words_survive_exactly(text: str) -> None:
     override = f"question={quoted(text)}"
@@ -125,6 +127,10 @@ def test_words_before_the_first_override_are_the_question() -> None:
     ]
     assert overrides_of("graph", ["qa", "png=qa.png"]) == ["graph=qa", "png=qa.png"]
     assert overrides_of("ask", ["thread=t1"]) == ["thread=t1"]
+    assert overrides_of("search", ["~5 is", "~alpha beta", "~rerank"]) == [
+        "query='~5 is ~alpha beta'",
+        "~rerank",
+    ]
 
 
 def test_options_may_stand_between_overrides() -> None:
@@ -164,6 +170,43 @@ def test_a_sweep_runs_once_for_each_value(documents: Path, capsys: pytest.Captur
     assert run(["ask", "When is payment due?", *NO_WEIGHTS, *sweep]) == 0
     assert capsys.readouterr().out.count('"answer": ') == 2
     assert [file.name for file in documents.iterdir()] == ["terms.md"]
+
+
+@pytest.mark.parametrize("words", ["???", "is ${alpha} due?", "${oc.env:HOME}"])
+def test_what_a_config_would_take_for_more_than_text_is_asked_as_it_is(
+    documents: Path, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    assert run(["search", words, "experiment=no_weights", "output=json"]) == 0
+    assert json.loads(capsys.readouterr().out)["query"] == words
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (
+            ["search", "alpha=beta"],
+            "If 'alpha=beta' is no setting but the query, write \"query='alpha=beta'\".",
+        ),
+        (["ask", "~alpha"], "Unknown config key 'alpha'. Allowed: "),
+        (["ask", "~alpha"], "If '~alpha' is no setting but the question, write \"question='~alpha'\"."),
+        (["ingest", "a=b/"], "If 'a=b/' is no setting but the path, write \"path='a=b/'\"."),
+        (["ingest", "index=a"], "There is no index=a. Allowed: "),
+        (["ingest", "index=a"], "If 'index=a' is no setting but the path, write \"path='index=a'\"."),
+    ],
+)
+def test_a_first_word_that_was_taken_for_a_setting_is_told_how_it_is_written(
+    documents: Path, capsys: pytest.CaptureFixture[str], typed: list[str], told: str
+) -> None:
+    for name in ("a=b", "index=a"):
+        (documents / name).mkdir()
+    assert run([*typed, "experiment=no_weights"]) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("typed", ["k=nine", "index=wrods", "index=words", "modle=fake query=words"])
+def test_a_setting_that_is_wrong_is_no_word(capsys: pytest.CaptureFixture[str], typed: str) -> None:
+    assert run(["search", *typed.split(), "experiment=no_weights"]) == 2
+    assert "is no setting" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,13 @@ MISTAKES = {
     "collection=${colection}": ("'colection'", "checkpoint, ", "Did you mean 'collection'?"),
     "graph.retrieve._target_=os.system": ("os.system", "block"),
     "graph._target_=nowhere.build": ("graph._target_", "'nowhere.build'"),
+    "index.parts=[]": ("index.parts is []", "a list of one index or more"),
+    "index.parts=null": ("index.parts is None", "a list of one index or more"),
+    "index.parts=[null]": ("index.parts is [None]", "a list of one index or more"),
+    "index.depth=0": ("index.depth is 0", "1 or more"),
+    "embedder.dimensions=-5": ("embedder.dimensions is -5", "1 or more"),
+    "data_dir=null": ("'data_dir' has value null", "the path of a folder"),
+    "data_dir=7": ("'data_dir' has value 7", "the path of a folder"),
     "retrieve": ("'retrieve' is not KEY=VALUE", "GROUP=NAME"),
     "index=null": ("not null", "GROUP=NAME"),
 }

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from markgraph.build import with_chosen_groups
-from markgraph.collection import check_collection, collections_in
+from markgraph.collection import check_collection, check_data_dir, collections_in
 from markgraph.config_errors import explain, nearest
 from markgraph.environment import check_environment, search_path
 from markgraph.errors import ConfigError, EmptyIndexError, MarkError
@@ -85,6 +85,7 @@ def _explained(fault: BaseException, job: str, overrides: Sequence[str]) -> Base
 def _run(job: str, config: DictConfig) -> Outcome:
     """Run a verb; where it found its collection empty, say which, and which others there are."""
     check_collection(config)
+    check_data_dir(config)
     if os.environ.get(TOKEN) and "caller" in (config.get("auth") or {}):
         print(f"{TOKEN} is not read with auth=none. Say auth=dev or auth=oidc.", file=sys.stderr)  # noqa: T201
     try:

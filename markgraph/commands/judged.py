@@ -62,6 +62,8 @@ def judged(config: DictConfig, verb: str, read: Callable[[Path], Dataset] = load
     for need in (Need("documents:read", Resource("dataset", str(config.dataset))), writing()):
         journal.require(need)
     dataset = read(Path(config.dataset))
+    if dataset.unasked:
+        print(f"{dataset.unasked} judged queries are not in the queries file.", file=sys.stderr)  # noqa: T201
     if dataset.missing:
         print(f"{dataset.missing} judged documents are not in the corpus.", file=sys.stderr)  # noqa: T201
     embedder = make_service(config, "embedder")
@@ -96,5 +98,7 @@ def _kinds(config: DictConfig) -> str:
 
 def _classes(index: dict[str, Any]) -> list[str]:
     """Return the class of an index, and of those within it."""
-    within = [*index.get("parts", []), *([index["index"]] if "index" in index else [])]
-    return [index["_target_"], *(name for each in within for name in _classes(each))]
+    parts = index.get("parts")
+    within = [*(parts if isinstance(parts, list) else []), index.get("index")]
+    classes = [name for each in within if isinstance(each, dict) for name in _classes(each)]
+    return [str(index.get("_target_")), *classes]

@@ -6,11 +6,12 @@ are. Does NOT verify signatures, decrypt, read the pictures within a text, or fe
 
 import codecs
 import mimetypes
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from email import message_from_bytes
 from email.errors import MessageError
-from email.message import MIMEPart
+from email.message import EmailMessage, MIMEPart
 from email.policy import default
 from pathlib import PurePosixPath
 
@@ -23,6 +24,7 @@ Reader = Callable[[bytes, str], Document]
 _Part = tuple[str, tuple[Heading, ...]]
 _HEADERS = ("From", "To", "Cc", "Date", "Subject")
 _PLAIN, _HTML, _MESSAGE = "text/plain", "text/html", "message/rfc822"
+_ABOVE = re.compile(rb"\A(?:\xef\xbb\xbf)?(?:[ \t]*(?:\r\n|\r|\n))*")
 _DEEPEST = 3
 _MOST_ATTACHMENTS = 100
 _MOST_CHARACTERS = 2**26
@@ -41,7 +43,7 @@ def read_mail(data: bytes, source: str, readers: Mapping[str, Reader] | None = N
     """
     reading = _Reading(readers or {})
     try:
-        message = message_from_bytes(data, policy=default)
+        message = _parsed(data)
         fields = _fields(message)
         if not fields:
             raise MessageError(f"it has none of the headers {', '.join(_HEADERS)}")
@@ -128,6 +130,11 @@ class _Reading:
         return text, tuple(replace(each, level=each.level + depth) for each in headings)
 
 
+def _parsed(data: bytes) -> EmailMessage:
+    """Return the message; a byte order mark and empty lines above it, as some programs write, are no body."""
+    return message_from_bytes(_ABOVE.sub(b"", data, count=1), policy=default)
+
+
 def _fields(message: MIMEPart) -> dict[str, str]:
     """Return the headers that people see, by name, where they hold something."""
     return {name: value for name in _HEADERS if (value := _header(message, name))}
@@ -172,7 +179,7 @@ def _is_picture(part: MIMEPart) -> bool:
 def _inner(part: MIMEPart) -> MIMEPart:
     """Return the message that is attached, as it is or as a file."""
     if part.get_content_type() != _MESSAGE:
-        return message_from_bytes(_payload(part), policy=default)
+        return _parsed(_payload(part))
     inner = part.get_payload(0)
     if not isinstance(inner, MIMEPart):
         raise MessageError("an attached message is damaged")

@@ -4,6 +4,8 @@ Does NOT escape a `|` within a cell, and knows no types: a cell is its text.
 """
 
 import csv
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -15,6 +17,10 @@ from markgraph.errors import DocumentError
 BAR = " | "
 _WIDEST, _TALLEST = 100, 1000
 _DELIMITERS = ",;\t|"
+_QUOTED = re.compile(r'(?<![^,;\t|\r\n])"(?:[^"]|"")*"')
+_LINES_LOOKED_AT, _MOST_LOOKED_AT = 20, 100_000
+_LONGEST_UNCLOSED = 2**17
+_END = "\nend"
 
 
 @dataclass(frozen=True)
@@ -71,23 +77,41 @@ def row_blocks(rows: Iterable[Sequence[Cell]], table: object) -> Iterator[Block]
 
 
 def read_csv(data: bytes, source: str) -> Document:
-    """Read values parted by what its first line has most of: commas, semicolons, tabs, bars. TSV has tabs.
+    """Read values parted by commas, semicolons, tabs or bars, as most of its first lines are. TSV has tabs.
 
     Raises:
-        DocumentError: when it is not text, or a quotation mark is never closed.
+        DocumentError: when it is not text, or much of it follows a quotation mark that is never closed.
     """
     markup = decode(data, source)
-    first = next((line for line in markup.splitlines() if line.strip()), "")
-    delimiter = "\t" if source.lower().endswith(".tsv") else max(_DELIMITERS, key=first.count)
-    try:
-        rows = [
-            [Cell(clean(value)) for value in row]
-            for row in csv.reader(StringIO(markup, newline=""), delimiter=delimiter)
-        ]
-    except csv.Error as error:
-        raise DocumentError(
-            f"Cannot read {source} as CSV ({error}). Expected rows of values parted by commas, semicolons, "
-            "tabs or bars: check its quotation marks."
-        ) from error
+    delimiter = "\t" if source.lower().endswith(".tsv") else _delimiter(markup)
+    rows = [[Cell(clean(value)) for value in row] for row in _values(markup, delimiter, source)]
     text, _ = assemble(row_blocks(rows, table=source))
     return Document(source=source, text=text, title=stem(source))
+
+
+def _delimiter(markup: str) -> str:
+    """Return what stands equally often on the most of the first lines, quoted cells left out."""
+    unquoted = _QUOTED.sub("", markup[:_MOST_LOOKED_AT])
+    lines = [line for line in unquoted.splitlines() if line.strip()][:_LINES_LOOKED_AT]
+
+    def agreeing(delimiter: str) -> tuple[int, int]:
+        counts = Counter(line.count(delimiter) for line in lines if delimiter in line)
+        return max(((lines, count) for count, lines in counts.items()), default=(0, 0))
+
+    return max(_DELIMITERS, key=agreeing)
+
+
+def _values(markup: str, delimiter: str, source: str) -> list[list[str]]:
+    """Return the cells of each row; one may be as long as the file."""
+    # Python has one limit for all readers, and says nothing of a cell that is still open at the end.
+    csv.field_size_limit(max(csv.field_size_limit(), len(markup) + len(_END)))
+    rows = list(csv.reader(StringIO(markup + _END, newline=""), delimiter=delimiter))
+    if rows[-1] == [_END.strip()]:
+        return rows[:-1]
+    rows[-1][-1] = rows[-1][-1].removesuffix(_END)
+    if len(rows[-1][-1]) > _LONGEST_UNCLOSED:
+        raise DocumentError(
+            f"Cannot read {source} as CSV: a quotation mark is never closed, and "
+            f"{len(rows[-1][-1]):,} characters follow it. Close it, or remove it."
+        )
+    return rows

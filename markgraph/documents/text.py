@@ -93,9 +93,14 @@ def decode(data: bytes, source: str, *, is_html: bool = False) -> str:
 
 def clean(text: str) -> str:
     """Return `text` in NFC, with `\\n` line ends, and without control and invisible characters."""
-    if _SURROGATE.search(text):  # some PDFs give the two halves of a character one by one
-        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return unicodedata.normalize("NFC", _INVISIBLE.sub("", _LINE_END.sub("\n", text)))
+    return unicodedata.normalize("NFC", _INVISIBLE.sub("", _LINE_END.sub("\n", mend(text))))
+
+
+def mend(text: str) -> str:
+    """Return `text` with halves of characters joined, as some PDFs give them, or replaced by U+FFFD."""
+    if not _SURROGATE.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def stem(source: str) -> str:

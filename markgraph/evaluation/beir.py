@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from markgraph.documents.text import mend
 from markgraph.errors import UsageError
 
 LAYOUT = "Expected corpus.jsonl, queries.jsonl, and qrels.tsv or qrels/test.tsv, as BEIR has them."
@@ -45,6 +46,8 @@ class Dataset:
     """Changes with the documents, and with nothing else."""
     missing: int
     """Judged documents that the corpus lacks: nothing can find them."""
+    unasked: int
+    """Judged queries that the queries file lacks: their judgements are passed over."""
 
 
 def load_dataset(path: Path) -> Dataset:
@@ -59,7 +62,7 @@ def load_dataset(path: Path) -> Dataset:
     qrels_file = _find(path, f"{prefix}qrels.tsv", "qrels/test.tsv")
     corpus = list(_texts(corpus_file))
     queries = {query.id: query for query in _texts(queries_file)}
-    qrels = _qrels(qrels_file, queries)
+    qrels, unasked = _qrels(qrels_file, queries)
     known = {document.id for document in corpus}
     judged = {document for grades in qrels.values() for document in grades}
     return Dataset(
@@ -69,6 +72,7 @@ def load_dataset(path: Path) -> Dataset:
         qrels=qrels,
         fingerprint=sha256(corpus_file.read_bytes()).hexdigest(),
         missing=len(judged - known),
+        unasked=unasked,
     )
 
 
@@ -139,10 +143,12 @@ def _texts(file: Path) -> Iterator[Text]:
 
 
 def read_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the objects of a JSONL file, each with the number of its line."""
+    """Yield the objects of a JSONL file, each with the number of its line; half characters are mended."""
     for number, line in _lines(file):
         try:
             row = json.loads(line)
+            if "\\ud" in line.lower():  # JSON can escape half a character, which UTF-8 has no bytes for
+                row = json.loads(mend(json.dumps(row, ensure_ascii=False)))
         except ValueError as error:
             raise UsageError(f"{file}, line {number}: expected a JSON object; {error}.") from error
         if not isinstance(row, dict):
@@ -159,8 +165,8 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
         raise UsageError(f"Could not read {file}: {error}. Expected text in UTF-8.") from error
 
 
-def _qrels(file: Path, queries: Mapping[str, Text]) -> dict[str, dict[str, int]]:
-    """Return the judgements of each query that has a relevant document."""
+def _qrels(file: Path, queries: Mapping[str, Text]) -> tuple[dict[str, dict[str, int]], int]:
+    """Return the judgements of each query that has a relevant document, and how many queries are unknown."""
     grades: dict[str, dict[str, int]] = {}
     for number, line in _lines(file):
         columns = line.strip().split("\t" if "\t" in line else None)
@@ -174,10 +180,14 @@ def _qrels(file: Path, queries: Mapping[str, Text]) -> dict[str, dict[str, int]]
                 f"got {line.strip()[:80]!r}."
             )
         query, document, grade = columns
-        if query not in queries:
-            raise UsageError(f"{file}, line {number}: there is no query {query!r} in the queries file.")
         grades.setdefault(query, {})[document] = int(float(grade))
-    relevant = {query: judged for query, judged in grades.items() if max(judged.values()) > 0}
+    known = {query: judged for query, judged in grades.items() if query in queries}
+    if grades and not known:
+        raise UsageError(
+            f"{file} judges none of the queries in the queries file; it judges {next(iter(grades))!r}, which "
+            f"isn't there. Give both files the same ids. {LAYOUT}"
+        )
+    relevant = {query: judged for query, judged in known.items() if max(judged.values()) > 0}
     if not relevant:
-        raise UsageError(f"{file} judges no document relevant. {LAYOUT}")
-    return relevant
+        raise UsageError(f"{file} judges no document relevant to a query that is there. {LAYOUT}")
+    return relevant, len(grades) - len(known)

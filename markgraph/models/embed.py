@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from langchain_core.embeddings import Embeddings
 
+from markgraph.errors import ConfigError
 from markgraph.models.learned import resolve_for_all
 from markgraph.models.registry import pinned
 from markgraph.text import words
@@ -110,6 +111,12 @@ class HashEmbeddings(Embeddings):
     dimensions: int = 256
     max_tokens: int = 256
     """Words that it reads of a text; it ignores the rest."""
+
+    def __post_init__(self) -> None:
+        """Refuse vectors and texts of nothing."""
+        for name, value in (("dimensions", self.dimensions), ("max_tokens", self.max_tokens)):
+            if value < 1:
+                raise ConfigError(f"embedder.{name} is {value}; allowed: 1 or more.")
 
     @property
     def name(self) -> str:

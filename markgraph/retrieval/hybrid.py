@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from markgraph.errors import ConfigError
 from markgraph.retrieval.dense import Embedder
 from markgraph.retrieval.fusion import Convex, Fusion
 from markgraph.retrieval.types import Chunk, Hit, Index, Place, Vectors
@@ -26,6 +27,14 @@ class HybridIndex:
     """How many hits of each part take part in the fusion, at least."""
     fusion: Fusion = field(default_factory=Convex)
     name: ClassVar[str] = "hybrid"
+
+    def __post_init__(self) -> None:
+        """Refuse a hybrid of nothing, and a fusion that looks at no hit."""
+        listed = isinstance(self.parts, list | tuple) and all(hasattr(each, "search") for each in self.parts)
+        if not listed or not self.parts:
+            raise ConfigError(f"index.parts is {self.parts!r}; allowed: a list of one index or more.")
+        if self.depth < 1:
+            raise ConfigError(f"index.depth is {self.depth}; allowed: 1 or more.")
 
     @property
     def embedder(self) -> Embedder | None:

@@ -34,6 +34,14 @@ def test_gives_a_row_for_each_retriever(markgraph: Command, dataset: Path, home:
     assert [entry.name for entry in home.iterdir()] == [next(home.glob("evaluation-*")).name]
 
 
+def test_says_how_much_of_what_was_judged_is_not_there(markgraph: Command, dataset: Path) -> None:
+    judged = "q1\tpay\t1\nq1\tgone\t1\nq7\tpay\t1\nq8\tgone\t1\n"
+    (dataset / "qrels.tsv").write_text(judged, "utf-8")
+    done = markgraph("evaluate", f"dataset={dataset}", NO_WEIGHTS, "output=json")
+    assert [row["queries"] for row in done.json["rows"]] == [1, 1, 1]
+    assert "2 judged queries are not in the queries file.\n1 judged documents are not in" in done.err
+
+
 def test_a_sweep_looks_at_the_last_retriever(
     markgraph: Command, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +120,12 @@ def test_measures_the_reranker_where_there_is_one(markgraph: Command, dataset: P
         (["k=10"], "'k' has value 10. Allowed: a whole number, 100 to 1000"),
         (["plot=plot.svg"], "A plot is a .png file"),
         (["dataset=/nowhere", "plot=/nope/x.png"], "Cannot write plot=/nope/x.png: there is no folder /nope"),
+        (
+            ["chunker=null"],
+            "'chunker' has value null. Allowed: a mapping with _target_. Leave chunker=... out",
+        ),
+        (["index.parts=[]"], "index.parts is []; allowed: a list of one index or more"),
+        (["index.parts=null"], "index.parts is None; allowed"),
         (["resume=maybe"], "'resume'"),
     ],
 )

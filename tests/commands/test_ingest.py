@@ -53,6 +53,30 @@ def test_nothing_is_written_beside_the_collections(markgraph: Markgraph, documen
     assert not (home.parent / "x").exists()
 
 
+@pytest.mark.parametrize("name", ["x ${a}", r"x\${a}", "a=b", "it's ???"])
+def test_a_folder_may_be_called_like_what_configs_give_a_meaning(
+    markgraph: Markgraph, documents: Path, name: str
+) -> None:
+    folder = documents.rename(documents.with_name(name))
+    assert markgraph("ingest", str(folder), HASHED, "output=json").json["added"] == 1
+    assert f"{folder}/terms.md" in markgraph("search", "invoice", HASHED).out
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("graph.details=null", "'graph.details' has value null. Allowed: a mapping with _target_."),
+        ("index.parts=null", "index.parts is None; allowed: a list of one index or more"),
+        ("data_dir=null", "'data_dir' has value null. Allowed: the path of a folder"),
+    ],
+)
+def test_null_where_something_is_needed_names_the_key(
+    markgraph: Markgraph, documents: Path, override: str, message: str
+) -> None:
+    ran = markgraph("ingest", str(documents), HASHED, override)
+    assert (ran.code, ran.out, message in ran.err) == (2, "", True)
+
+
 def test_no_path_is_wrong_use(markgraph: Markgraph) -> None:
     ran = markgraph("ingest", HASHED)
     assert ran.code == 2

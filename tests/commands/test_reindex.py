@@ -39,6 +39,7 @@ def test_says_what_it_did_for_people(markgraph: Command) -> None:
         ("auth.caller.roles=[reader]", 4, "needs permission 'documents:write'"),
         ("index=words", 2, "Only an index of vectors has an embedder"),
         ("output=xml", 2, "'output'"),
+        ("embedder.dimensions=0", 2, "embedder.dimensions is 0; allowed: 1 or more"),
         ("sample=0", 2, "'sample'"),
         ("embedder._target_=markgraph.models.embed.TransformerEmbeddings", 2, "embedder"),
     ],

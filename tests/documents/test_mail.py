@@ -113,6 +113,15 @@ def test_text_in_several_pieces_and_beside_attachments_is_all_read(read):
     assert read("a.eml", raw).text == "From: a@x.org\n\nfirst\n\nsecond é"
 
 
+@pytest.mark.parametrize("above", [b"\xef\xbb\xbf", b"\r\n \n", b"\xef\xbb\xbf\n\n"])
+def test_a_byte_order_mark_and_empty_lines_above_a_message_are_passed_over(read, mail, above):
+    raw = above + b"From: a@x.org\r\nSubject: s\r\n\r\n\r\n  text"
+    assert read("a.eml", raw).text == "s\nFrom: a@x.org\n\n  text"
+    mail.set_content("See attached.")
+    mail.add_attachment(raw, maintype="application", subtype="octet-stream", filename="b.eml")
+    assert read("a.eml", mail.as_bytes()).text.endswith("b.eml\n\nFrom: a@x.org\nSubject: s\n\n  text")
+
+
 def test_malformed_headers_are_read_as_they_are(read):
     document = read("a.eml", b"To: <<<\xff@@,,;\r\nDate: never\r\nSubject: =?x?q?\xe9?=\r\n\r\ntext")
     assert "Date: never" in document.text

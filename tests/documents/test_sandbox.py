@@ -120,15 +120,16 @@ def test_a_child_that_crashes_is_replaced_and_its_document_tried_once_more(endle
     with Sandbox(workers=1, memory=4096) as sandbox, ThreadPoolExecutor(1) as pool:
         sandbox.read(good, "good")
         (first,) = children()
+        idle = psutil.Process(first).cpu_times().user
         reading = pool.submit(sandbox.read, endless, "docs/endless")
-        time.sleep(0.5)
+        wait_until(lambda: psutil.Process(first).cpu_times().user > idle + 0.5)
         os.kill(first, signal.SIGSEGV)
         wait_until(lambda: children() - {first})
         (second,) = children() - {first}
         wait_until(lambda: psutil.Process(second).cpu_times().user > 1)
         os.kill(second, signal.SIGSEGV)
         with pytest.raises(DocumentError, match=r"docs/endless ended the process that read it \(SIGSEGV\)"):
-            reading.result()
+            reading.result(timeout=60)
         assert sandbox.read(good, "good").title == "Title"
 
 

@@ -51,6 +51,24 @@ def test_tsv_is_read_and_a_comma_in_it_is_text(read):
     assert read("a.tsv", "a, b\tc\n1\t2").text == "a, b | c\n1 | 2"
 
 
+@pytest.mark.parametrize("title", ["Sales report, 2024", "Sales, by region, 2024\n\nEUR, net", '"a,b,c,d"'])
+def test_a_title_above_the_table_does_not_say_what_parts_its_values(read, title):
+    text = read("sales.csv", f"{title}\nname;amount;note\napples;3,50;a\npears;4;b, c").text
+    assert text.endswith("\nname | amount | note\napples | 3,50 | a\npears | 4 | b, c")
+
+
+def test_what_parts_values_is_not_looked_for_in_quoted_cells(read):
+    rows = "".join(f'{n},"a; b; c\nd; e; ""f""; g"\n' for n in range(9))
+    assert read("a.csv", f"id,text\n{rows}").text.startswith('id | text\n0 | a; b; c d; e; "f"; g\n1 | a; b')
+
+
+@pytest.mark.parametrize("quote", ['"', ""])
+def test_a_cell_may_be_long(read, quote):
+    long = "word " * 40_000 + "end"
+    assert read("a.csv", f"a,b\n1,{quote}{long}{quote}\n2,c").text == f"a | b\n1 | {long}\n2 | c"
+
+
 def test_refuses_csv_with_a_quotation_mark_that_is_never_closed(read):
-    with pytest.raises(DocumentError, match=r"Cannot read docs/a\.csv as CSV \(field larger"):
+    with pytest.raises(DocumentError, match=r"Cannot read docs/a\.csv as CSV: a quotation mark is never"):
         read("a.csv", 'a,b\n"' + "x" * 200_000)
+    assert read("a.csv", 'a,b\n1,"x\n2,y\n').text == "a | b\n1 | x 2,y", "little is lost"

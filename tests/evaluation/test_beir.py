@@ -69,6 +69,29 @@ def test_only_a_newline_ends_a_line(dataset: Path) -> None:
     assert found.missing == 2, "breach and notice are judged, and not there"
 
 
+def test_half_a_character_is_replaced_wherever_it_stands(dataset: Path) -> None:
+    half = r"\ud83d"
+    (dataset / "corpus.jsonl").write_text(
+        f'{{"_id": "pay{half}", "title": "T{half}", "text": "a {half} b {half}\\uDE00"}}\n'
+    )
+    (dataset / "queries.jsonl").write_text(f'{{"_id": "q1", "text": "w{half}?", "answers": ["{half}"]}}\n')
+    (dataset / "qrels.tsv").write_text("q1\tpay\ufffd\t1\n", "utf-8")
+    found = load_dataset(dataset)
+    assert found.corpus == [("pay\ufffd", "T\ufffd", "a \ufffd b \U0001f600")]
+    assert [query.text for query in found.queries] == ["w\ufffd?"]
+    assert found.missing == 0
+    assert answers_of(dataset) == {"q1": ("\ufffd",)}
+
+
+def test_judgements_of_queries_that_are_not_there_are_counted_and_passed_over(dataset: Path) -> None:
+    whole = load_dataset(dataset)
+    assert whole.unasked == 0
+    (dataset / "qrels.tsv").write_text(QRELS + "q8\tpay\t1\nq9\tgone\t1\nq9\tpay\t0\n", "utf-8")
+    found = load_dataset(dataset)
+    assert (found.qrels, found.queries) == (whole.qrels, whole.queries)
+    assert (found.unasked, found.missing) == (2, 0)
+
+
 def test_the_fingerprint_changes_with_the_documents_only(dataset: Path) -> None:
     before = load_dataset(dataset).fingerprint
     write_lines(
@@ -91,7 +114,7 @@ WRONG = {
     "empty": ("corpus.jsonl", "\n", "corpus.jsonl is empty"),
     "columns": ("qrels.tsv", "q1\tpay\n", r"line 1: expected query-id, corpus-id and a whole number"),
     "grade": ("qrels.tsv", QRELS + "q1\tpay\tyes\n", "line 5: expected query-id"),
-    "query": ("qrels.tsv", "q9\tpay\t1\n", "line 1: there is no query 'q9'"),
+    "query": ("qrels.tsv", "q9\tpay\t1\n", "judges none of the queries .* it judges 'q9', which isn't there"),
     "nothing relevant": ("qrels.tsv", "q1\tpay\t0\n", "judges no document relevant"),
 }
 

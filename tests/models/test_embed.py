@@ -21,7 +21,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from markgraph.build import compose
-from markgraph.errors import WeightsError
+from markgraph.errors import ConfigError, WeightsError
 from markgraph.models.embed import HashEmbeddings, TransformerEmbeddings
 from markgraph.models.source import resolve
 
@@ -208,6 +208,12 @@ def test_hashing_reads_so_many_words_and_no_more() -> None:
     embedder = HashEmbeddings(max_tokens=2)
     assert embedder.embed_query("notice due hours") == embedder.embed_query("notice due")
     assert (embedder.context_tokens, embedder.count_tokens(["a b c", ""])) == (2, [3, 0])
+
+
+@pytest.mark.parametrize("name", ["dimensions", "max_tokens"])
+def test_hashing_makes_no_vector_of_nothing(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"embedder\.{name} is 0; allowed: 1 or more"):
+        HashEmbeddings(**{name: 0})
 
 
 def test_weights_of_half_precision_are_computed_in_single(tmp_path: Path) -> None:

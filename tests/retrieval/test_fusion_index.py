@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-from markgraph.errors import DeniedError
+from markgraph.errors import ConfigError, DeniedError
 from markgraph.models.embed import HashEmbeddings
 from markgraph.retrieval.chroma import ChromaIndex
 from markgraph.retrieval.fusion import Convex, ReciprocalRank
@@ -111,6 +111,13 @@ def test_after_a_kill_between_the_parts_a_chunk_is_found_by_those_whom_both_let_
     assert index.search("payment 1", BEN, 9) == []
     index.permit([best[0].id], Permissions(readers=("u:ben",)))
     assert [hit.chunk.id for hit in index.search("payment 1", BEN, 9)] == [best[0].id]
+
+
+def test_needs_a_part_and_a_hit_of_each() -> None:
+    with pytest.raises(ConfigError, match=r"index\.parts is \[\]; allowed: a list of one index or more"):
+        HybridIndex([])
+    with pytest.raises(ConfigError, match=r"index\.depth is 0; allowed: 1 or more"):
+        HybridIndex([Scripted("one", [(A, 1.0)])], depth=0)  # type: ignore[list-item]
 
 
 def test_counts_what_it_scans(tmp_path: Path) -> None:
