@@ -16,8 +16,9 @@ demo: $(VENV)/run.stamp  ## Set everything up, index EU law, and ask it a questi
 	$(BIN)/markgraph ingest corpus=eu_law
 	$(BIN)/markgraph ask "$(QUESTION)"
 
+# A process of tests takes some 3 GiB, hence no more than four.
 test: lint types  ## Set everything up, check, and run every test.
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp  ## Check style.
 	$(BIN)/ruff check .
