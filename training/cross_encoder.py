@@ -7,6 +7,7 @@ What a passage is told from are others that do not answer the question: a row's 
 has too few of these, passages of other rows.
 """
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,11 +116,11 @@ class CrossEncoder(Settings):
                 rows,
             )
         found = each(lambda some: {"logit": [_follows(reader, row) for row in some]}, rows)
-        logits = np.array(found["logit"])
+        logits = np.where(np.isfinite(found["logit"]), found["logit"], np.nan)
         labels = np.array([row["label"] for row in rows])
         return {
             self.metric: parts_of_auc(logits, labels),
-            "accuracy": ((logits > 0) == labels).astype(float).tolist(),
+            "accuracy": np.where(np.isnan(logits), np.nan, (logits > 0) == labels).tolist(),
         }
 
     def _pairs(self, rows: Sequence[Row], seed: int) -> list[Pair]:
@@ -183,6 +184,8 @@ def _follows(reader: Reader, row: Row) -> float:
 
 
 def _above(one: float, other: float) -> float:
+    if not (math.isfinite(one) and math.isfinite(other)):
+        return math.nan
     return 0.5 if one == other else float(one > other)
 
 

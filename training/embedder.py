@@ -76,16 +76,20 @@ class Embedder(Settings):
         rows: Sequence[Row],
         each: Each = every_row,  # noqa: ARG002 -- what a rank is depends on all rows
     ) -> Scores:
-        """Return 1 / rank of each question's passage among all passages of these rows."""
+        """Return 1 / rank of each question's passage among all passages of these rows.
+
+        Others that are as near come first, and there is no rank where a nearness is no finite number.
+        """
         folder = model or self.origin(base).folder
         embedder = TransformerEmbeddings(f"file:{folder}", max_tokens=self.text_tokens)
         texts = list(dict.fromkeys(text for row in rows for text in (row["positive"], *row["negatives"])))
         passages = np.asarray(embedder.embed_documents(texts))  # (n, d)
         questions = np.asarray(embedder.embed_documents([row["query"] for row in rows]))  # (q, d)
         right = np.array([texts.index(row["positive"]) for row in rows])
-        near = np.where(also(rows, texts).numpy(), -np.inf, questions @ passages.T)  # (q, n)
-        ranks = 1 + (near > near[np.arange(len(rows)), right][:, None]).sum(1)
-        return {self.metric: (1 / ranks).tolist()}
+        near = questions @ passages.T  # (q, n)
+        ahead = near >= near[np.arange(len(rows)), right][:, None]  # its own, too
+        ranks = (ahead & ~also(rows, texts).numpy()).sum(1)
+        return {self.metric: np.where(np.isfinite(near).all(1), 1 / np.maximum(1, ranks), np.nan).tolist()}
 
 
 def also(rows: Sequence[Row], texts: Sequence[str]) -> Tensor:

@@ -1,14 +1,18 @@
 """An embedder learns which words ask and which answer, and is served as it was trained."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from markgraph.errors import ConfigError
+from markgraph.evaluation.comparison import compare
 from markgraph.models.embed import TransformerEmbeddings
 from markgraph.models.weights import load_encoder
+from markgraph.training.base import Base
 from markgraph.training.data.source import digest
 from markgraph.training.embedder import Collator, Embedder, also, pooled
 from markgraph.training.lora import Lora
@@ -55,6 +59,33 @@ def test_held_back_questions_find_their_passage_after_training_and_are_embedded_
     with torch.no_grad():
         trained = pooled(training.model.eval(), tokens)[0]
     assert torch.allclose(torch.tensor(served), trained, atol=1e-5)
+
+
+def scaled(base: Base, by: float) -> Base:
+    """Return the base with what its last layer says scaled, and 1 added."""
+    file = base.folder / "model.safetensors"
+    tensors = load_file(file)
+    tensors["encoder.layer.1.output.LayerNorm.weight"] *= by
+    tensors["encoder.layer.1.output.LayerNorm.bias"] += 1
+    save_file(tensors, file, metadata={"format": "pt"})
+    return base
+
+
+def test_who_says_the_same_of_all_passages_puts_the_right_one_behind_the_others(tmp_path: Path) -> None:
+    base, held = scaled(tiny_encoder(tmp_path / "same"), 0.0), searches(24, seed=1)
+    passages = {text for row in held for text in (row["positive"], *row["negatives"])}
+    scores = Embedder(**FAST).scores(base, None, held)["reciprocal_rank"]
+    assert scores == [1 / len(passages)] * len(held)
+
+
+def test_weights_that_are_no_numbers_have_no_score_and_are_not_accepted(tmp_path: Path) -> None:
+    base, held = tiny_encoder(tmp_path / "base"), searches(24, seed=1)
+    method = Embedder(**FAST)
+    before = method.scores(base, None, held)
+    scores = method.scores(scaled(base, math.nan), None, held)
+    assert all(map(math.isnan, scores["reciprocal_rank"]))
+    verdict = compare(before, scores, method.metric, {})
+    assert verdict.reasons == ("reciprocal_rank: a score of the candidate is no finite number",)
 
 
 def test_a_passage_of_two_questions_is_there_once_and_is_right_for_both(tmp_path: Path) -> None:
