@@ -28,6 +28,7 @@ from markgraph.evaluation.models import (
 )
 from markgraph.evaluation.report import write_report
 from markgraph.evaluation.summary import differences_of, means_of
+from markgraph.json_text import json_text
 from markgraph.launching.outcome import Outcome
 from markgraph.models.catalog import weights_of
 from markgraph.models.gate import evaluation
@@ -47,7 +48,7 @@ def run(config: DictConfig) -> Outcome:
     for label, each in subjects(config):
         report, key = _evaluate(each, label)
     if config.output == "json":
-        print(json.dumps(report, ensure_ascii=False))  # noqa: T201
+        print(json_text(report))  # noqa: T201
     else:
         show(report, Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
         print(f"Report: {Path(report['folder']) / 'report.html'}")  # noqa: T201
@@ -71,7 +72,7 @@ def _evaluate(config: DictConfig, label: str) -> tuple[dict[str, Any], str]:
         measured = _measure(settings, text, pairs[: config.limit], label)
         began = json.loads(file.read_text("utf-8"))["began"] if file.exists() else _now()
         with storage_errors(file):
-            write_whole(file, json.dumps({"label": label, "key": key, "began": began, **measured}))
+            write_whole(file, json_text({"label": label, "key": key, "began": began, **measured}))
     return _report(folder), key
 
 
