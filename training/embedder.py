@@ -7,7 +7,7 @@ over its tokens, of length 1.
 Does NOT include: passages of other devices, prefixes for questions, distillation from a cross-encoder.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ from markgraph.training.port import Each, Job, Scores, Training, every_row
 from markgraph.training.rows import Kind, Row
 from markgraph.training.settings import Settings
 from markgraph.training.whole import WholeTrainer
+
+Right = Mapping[str, frozenset[str]]
+"""Query to the SHA-256 of each passage that answers it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +62,14 @@ class Embedder(Settings):
     def training(self, job: Job) -> Training:
         """Return the training of all the encoder's weights."""
         tokenizer, encoder = load_encoder(self.origin(job.base).folder)
+        known = right_of([*job.rows, *job.held])
         return EmbedderTrainer(
             self,
             job,
             model=encoder.train(),
             train_dataset=list(job.rows),
             eval_dataset=list(job.held) or None,
-            data_collator=Collator(tokenizer, self.text_tokens, self.negatives),
+            data_collator=Collator(tokenizer, self.text_tokens, self.negatives, known),
             processing_class=tokenizer,
         )
 
@@ -88,16 +92,24 @@ class Embedder(Settings):
         right = np.array([texts.index(row["positive"]) for row in rows])
         near = questions @ passages.T  # (q, n)
         ahead = near >= near[np.arange(len(rows)), right][:, None]  # its own, too
-        ranks = (ahead & ~also(rows, texts).numpy()).sum(1)
+        ranks = (ahead & ~also(rows, texts, right_of(rows)).numpy()).sum(1)
         return {self.metric: np.where(np.isfinite(near).all(1), 1 / np.maximum(1, ranks), np.nan).tolist()}
 
 
-def also(rows: Sequence[Row], texts: Sequence[str]) -> Tensor:
+def right_of(rows: Iterable[Row]) -> Right:
+    """Return what rows say of each query: it has several passages where they share it."""
+    found: dict[str, frozenset[str]] = {}
+    for row in rows:
+        these = (digest(row["positive"]), *row.get("right", ()))
+        found[row["query"]] = found.get(row["query"], frozenset()).union(these)
+    return found
+
+
+def also(rows: Sequence[Row], texts: Sequence[str], known: Right) -> Tensor:
     """Return whether each text answers each row's query too, beside its own passage, bool (q, n)."""
-    known = [(text, digest(text)) for text in texts]
-    return torch.tensor(
-        [[text != row["positive"] and each in row.get("right", ()) for text, each in known] for row in rows]
-    )
+    digests = [digest(text) for text in texts]
+    right = [known[row["query"]] - {digest(row["positive"])} for row in rows]
+    return torch.tensor([[each in these for each in digests] for these in right])
 
 
 @dataclass(frozen=True)
@@ -107,6 +119,8 @@ class Collator:
     tokenizer: Any
     longest: int
     negatives: int
+    known: Right
+    """What is right for these rows, as all rows say."""
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return the tokens of both, and which passage belongs to which question."""
@@ -117,7 +131,7 @@ class Collator:
             "questions": self._tokens([row["query"] for row in rows]),
             "passages": self._tokens(texts),
             "right": torch.tensor([texts.index(row["positive"]) for row in rows]),
-            "also": also(rows, texts),
+            "also": also(rows, texts, self.known),
         }
 
     def _tokens(self, texts: list[str]) -> Mapping[str, Tensor]:
