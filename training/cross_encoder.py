@@ -21,7 +21,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from markgraph.errors import ConfigError, UsageError
 from markgraph.models.weights import load_encoder
+from markgraph.retrieval.rerank import LEAST_TOKENS
 from markgraph.retrieval.rerank import CrossEncoder as Reader
+from markgraph.training.allowed import at_least
 from markgraph.training.base import Base
 from markgraph.training.classifier import reward_model
 from markgraph.training.data.source import digest
@@ -62,8 +64,8 @@ class CrossEncoder(Settings):
         super().__post_init__()
         if self.kind not in KINDS:
             raise ConfigError(f"method.kind is {self.kind!r}. Allowed: {', '.join(KINDS)}.")
-        if self.negatives < 1:
-            raise ConfigError(f"method.negatives is {self.negatives}. Allowed: 1 or more.")
+        at_least(self, 1, "negatives")
+        at_least(self, LEAST_TOKENS, "text_tokens")
         if self.lora is not None:
             raise ConfigError("method.lora is set. Allowed: null; a cross-encoder is trained as a whole.")
 

@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy, normalize
 from markgraph.errors import ConfigError
 from markgraph.models.embed import TransformerEmbeddings
 from markgraph.models.weights import load_encoder
+from markgraph.training.allowed import at_least, more_than
 from markgraph.training.base import Base
 from markgraph.training.data.source import digest
 from markgraph.training.port import Each, Job, Scores, Training, every_row
@@ -52,6 +53,9 @@ class Embedder(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        more_than(self, 0, "temperature")
+        at_least(self, 0, "negatives")
+        at_least(self, 1, "text_tokens")
         if self.lora is not None:
             raise ConfigError("method.lora is set. Allowed: null; an embedder is trained as a whole.")
 
