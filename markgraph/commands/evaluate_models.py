@@ -69,7 +69,7 @@ def _evaluate(config: DictConfig, label: str) -> tuple[dict[str, Any], str]:
     key = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     file = folder / "models" / f"{key[:16]}.json"
     if not (config.resume and file.exists()):
-        measured = _measure(settings, text, pairs[: config.limit], label)
+        measured = _measure(settings, text, pairs[: config.limit], label, config.text)
         began = json.loads(file.read_text("utf-8"))["began"] if file.exists() else _now()
         with storage_errors(file):
             write_whole(file, json_text({"label": label, "key": key, "began": began, **measured}))
@@ -95,8 +95,14 @@ def _text(file: str | None) -> str:
     return text
 
 
-def _measure(settings: Mapping[str, Any], text: str, pairs: Any, label: str) -> dict[str, Any]:
-    """Return the figures and scores of the model that is served with these settings."""
+def _measure(
+    settings: Mapping[str, Any], text: str, pairs: Any, label: str, file: str | None
+) -> dict[str, Any]:
+    """Return the figures and scores of the model that is served with these settings.
+
+    Raises:
+        UsageError: the text, which is that of `file`, is too short.
+    """
     from markgraph.engines.native.load import load_decoder
     from markgraph.models.quantize import tensor_bytes
     from markgraph.models.weights import load_tokenizer, safetensors_folder
@@ -110,6 +116,11 @@ def _measure(settings: Mapping[str, Any], text: str, pairs: Any, label: str) -> 
     pieces = pieces_of(text)
     with tqdm(total=len(pieces) + len(pairs), desc=label[:40], disable=None, file=sys.stderr) as bar:
         foretold = [foretell(decoder, tokenizer, piece) for piece in pieces if not bar.update()]
+        if not any(each.size for each in foretold):
+            raise UsageError(
+                f"text={file} has nothing to foretell: no stretch of it has a second token. Allowed: a file "
+                "with a paragraph of two tokens or more."
+            )
         preferred = [prefers(decoder, tokenizer, pair) for pair in pairs if not bar.update()]
     figures = {
         "perplexity": round(perplexity_of(foretold), 3),
