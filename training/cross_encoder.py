@@ -7,6 +7,7 @@ What a passage is told from are others that do not answer the question: a row's 
 has too few of these, passages of other rows.
 """
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from markgraph.errors import ConfigError, UsageError
 from markgraph.models.weights import load_encoder
+from markgraph.retrieval.rerank import LEAST_TOKENS
 from markgraph.retrieval.rerank import CrossEncoder as Reader
+from markgraph.training.allowed import at_least
 from markgraph.training.base import Base
 from markgraph.training.classifier import reward_model
 from markgraph.training.data.source import digest
@@ -61,8 +64,8 @@ class CrossEncoder(Settings):
         super().__post_init__()
         if self.kind not in KINDS:
             raise ConfigError(f"method.kind is {self.kind!r}. Allowed: {', '.join(KINDS)}.")
-        if self.negatives < 1:
-            raise ConfigError(f"method.negatives is {self.negatives}. Allowed: 1 or more.")
+        at_least(self, 1, "negatives")
+        at_least(self, LEAST_TOKENS, "text_tokens")
         if self.lora is not None:
             raise ConfigError("method.lora is set. Allowed: null; a cross-encoder is trained as a whole.")
 
@@ -115,11 +118,11 @@ class CrossEncoder(Settings):
                 rows,
             )
         found = each(lambda some: {"logit": [_follows(reader, row) for row in some]}, rows)
-        logits = np.array(found["logit"])
+        logits = np.where(np.isfinite(found["logit"]), found["logit"], np.nan)
         labels = np.array([row["label"] for row in rows])
         return {
             self.metric: parts_of_auc(logits, labels),
-            "accuracy": ((logits > 0) == labels).astype(float).tolist(),
+            "accuracy": np.where(np.isnan(logits), np.nan, (logits > 0) == labels).tolist(),
         }
 
     def _pairs(self, rows: Sequence[Row], seed: int) -> list[Pair]:
@@ -183,6 +186,8 @@ def _follows(reader: Reader, row: Row) -> float:
 
 
 def _above(one: float, other: float) -> float:
+    if not (math.isfinite(one) and math.isfinite(other)):
+        return math.nan
     return 0.5 if one == other else float(one > other)
 
 

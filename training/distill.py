@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from markgraph.errors import ConfigError
+from markgraph.training.allowed import a_part, more_than
 from markgraph.training.base import Base
 from markgraph.training.extra import trl
 from markgraph.training.port import Each, Job, Scores, Training, every_row
@@ -40,6 +41,11 @@ class Distill(Settings):
     temperature: float = 2.0
     alpha: float = 0.9
     """What the teacher counts, against the completion as it is."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        more_than(self, 0, "temperature")
+        a_part(self, "alpha")
 
     @property
     def taught_by(self) -> Base:

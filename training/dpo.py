@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markgraph.training.allowed import check, more_than
 from markgraph.training.base import Base
 from markgraph.training.extra import dataset, trl
 from markgraph.training.pairs import Ready, columns, pair_scores, pairs
@@ -30,6 +31,12 @@ class Dpo(Settings):
     """How dear it is to leave the reference."""
     label_smoothing: float = 0.0
     """How many pairs are thought to be the wrong way round."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        more_than(self, 0, "beta")
+        swapped = self.label_smoothing
+        check("method.label_smoothing", swapped, 0 <= swapped < 0.5, "from 0, and below 0.5")
 
     def training(self, job: Job) -> Training:
         """Return TRL's trainer, over rows that are ids already."""

@@ -7,7 +7,7 @@ over its tokens, of length 1.
 Does NOT include: passages of other devices, prefixes for questions, distillation from a cross-encoder.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,16 @@ from torch.nn.functional import cross_entropy, normalize
 from markgraph.errors import ConfigError
 from markgraph.models.embed import TransformerEmbeddings
 from markgraph.models.weights import load_encoder
+from markgraph.training.allowed import at_least, more_than
 from markgraph.training.base import Base
 from markgraph.training.data.source import digest
 from markgraph.training.port import Each, Job, Scores, Training, every_row
 from markgraph.training.rows import Kind, Row
 from markgraph.training.settings import Settings
 from markgraph.training.whole import WholeTrainer
+
+Right = Mapping[str, frozenset[str]]
+"""Query to the SHA-256 of each passage that answers it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,9 @@ class Embedder(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        more_than(self, 0, "temperature")
+        at_least(self, 0, "negatives")
+        at_least(self, 1, "text_tokens")
         if self.lora is not None:
             raise ConfigError("method.lora is set. Allowed: null; an embedder is trained as a whole.")
 
@@ -59,13 +66,14 @@ class Embedder(Settings):
     def training(self, job: Job) -> Training:
         """Return the training of all the encoder's weights."""
         tokenizer, encoder = load_encoder(self.origin(job.base).folder)
+        known = right_of([*job.rows, *job.held])
         return EmbedderTrainer(
             self,
             job,
             model=encoder.train(),
             train_dataset=list(job.rows),
             eval_dataset=list(job.held) or None,
-            data_collator=Collator(tokenizer, self.text_tokens, self.negatives),
+            data_collator=Collator(tokenizer, self.text_tokens, self.negatives, known),
             processing_class=tokenizer,
         )
 
@@ -76,24 +84,36 @@ class Embedder(Settings):
         rows: Sequence[Row],
         each: Each = every_row,  # noqa: ARG002 -- what a rank is depends on all rows
     ) -> Scores:
-        """Return 1 / rank of each question's passage among all passages of these rows."""
+        """Return 1 / rank of each question's passage among all passages of these rows.
+
+        Others that are as near come first, and there is no rank where a nearness is no finite number.
+        """
         folder = model or self.origin(base).folder
         embedder = TransformerEmbeddings(f"file:{folder}", max_tokens=self.text_tokens)
         texts = list(dict.fromkeys(text for row in rows for text in (row["positive"], *row["negatives"])))
         passages = np.asarray(embedder.embed_documents(texts))  # (n, d)
         questions = np.asarray(embedder.embed_documents([row["query"] for row in rows]))  # (q, d)
         right = np.array([texts.index(row["positive"]) for row in rows])
-        near = np.where(also(rows, texts).numpy(), -np.inf, questions @ passages.T)  # (q, n)
-        ranks = 1 + (near > near[np.arange(len(rows)), right][:, None]).sum(1)
-        return {self.metric: (1 / ranks).tolist()}
+        near = questions @ passages.T  # (q, n)
+        ahead = near >= near[np.arange(len(rows)), right][:, None]  # its own, too
+        ranks = (ahead & ~also(rows, texts, right_of(rows)).numpy()).sum(1)
+        return {self.metric: np.where(np.isfinite(near).all(1), 1 / np.maximum(1, ranks), np.nan).tolist()}
 
 
-def also(rows: Sequence[Row], texts: Sequence[str]) -> Tensor:
+def right_of(rows: Iterable[Row]) -> Right:
+    """Return what rows say of each query: it has several passages where they share it."""
+    found: dict[str, frozenset[str]] = {}
+    for row in rows:
+        these = (digest(row["positive"]), *row.get("right", ()))
+        found[row["query"]] = found.get(row["query"], frozenset()).union(these)
+    return found
+
+
+def also(rows: Sequence[Row], texts: Sequence[str], known: Right) -> Tensor:
     """Return whether each text answers each row's query too, beside its own passage, bool (q, n)."""
-    known = [(text, digest(text)) for text in texts]
-    return torch.tensor(
-        [[text != row["positive"] and each in row.get("right", ()) for text, each in known] for row in rows]
-    )
+    digests = [digest(text) for text in texts]
+    right = [known[row["query"]] - {digest(row["positive"])} for row in rows]
+    return torch.tensor([[each in these for each in digests] for these in right])
 
 
 @dataclass(frozen=True)
@@ -103,6 +123,8 @@ class Collator:
     tokenizer: Any
     longest: int
     negatives: int
+    known: Right
+    """What is right for these rows, as all rows say."""
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return the tokens of both, and which passage belongs to which question."""
@@ -113,7 +135,7 @@ class Collator:
             "questions": self._tokens([row["query"] for row in rows]),
             "passages": self._tokens(texts),
             "right": torch.tensor([texts.index(row["positive"]) for row in rows]),
-            "also": also(rows, texts),
+            "also": also(rows, texts, self.known),
         }
 
     def _tokens(self, texts: list[str]) -> Mapping[str, Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from markgraph.ingestion.interrupt import is_interrupted
+from markgraph.json_text import json_text
 from markgraph.training.tracking import Tracking
 
 Told = Callable[[dict[str, Any]], None]
@@ -28,7 +29,7 @@ class Follow(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Write the log as the checkpoint has it: what a killed run logged behind that is done again."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        kept = [json.dumps(each) + "\n" for each in state.log_history if SUMMARY not in each]
+        kept = [json_text(each) + "\n" for each in state.log_history if SUMMARY not in each]
         self._log.write_text("".join(kept), "utf-8")
         self._began, self._from = perf_counter(), state.global_step
         if state.is_world_process_zero:
@@ -62,7 +63,7 @@ class Follow(TrainerCallback):
             return
         self._loss = figures.get("loss", self._loss)
         with self._log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**(logs or {}), "step": state.global_step}) + "\n")
+            file.write(json_text({**(logs or {}), "step": state.global_step}) + "\n")
         self._track(figures, state.global_step)
 
     def _track(self, figures: Mapping[str, float], step: int) -> None:

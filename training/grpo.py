@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from markgraph.errors import ConfigError
+from markgraph.training.allowed import at_least, more_than
 from markgraph.training.base import Base
 from markgraph.training.extra import dataset, trl
 from markgraph.training.port import Each, Job, Scores, Training, every_row
@@ -44,6 +45,9 @@ class Grpo(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        at_least(self, 1, "reuse", "max_new_tokens")
+        at_least(self, 0, "beta")
+        more_than(self, 0, "epsilon", "temperature")
         if self.group < 2 or self.batch_size * self.accumulation % self.group:
             raise ConfigError(
                 f"method.group is {self.group}, of {self.batch_size * self.accumulation} answers in a step. "

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from markgraph.errors import ConfigError
+from markgraph.training.allowed import at_least, more_than
 from markgraph.training.base import Base
 from markgraph.training.extra import dataset, trl
 from markgraph.training.pairs import Ready
@@ -38,6 +39,8 @@ class Kto(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        more_than(self, 0, "beta")
+        at_least(self, 0, "desirable_weight", "undesirable_weight")
         if self.batch_size < 2 or self.group_by_length:
             raise ConfigError(
                 f"Got method.batch_size={self.batch_size}, method.group_by_length={self.group_by_length}. "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from markgraph.errors import ConfigError
+from markgraph.training.allowed import at_least, check, more_than
 from markgraph.training.extra import peft
 
 _LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -33,8 +33,10 @@ class Lora:
     """
 
     def __post_init__(self) -> None:
-        if not 0 < self.kept <= 1:
-            raise ConfigError(f"method.lora.kept is {self.kept!r}. Allowed: more than 0, at most 1.")
+        at_least(self, 1, "r", of="method.lora")
+        more_than(self, 0, "alpha", of="method.lora")
+        check("method.lora.dropout", self.dropout, 0 <= self.dropout < 1, "from 0, and below 1")
+        check("method.lora.kept", self.kept, 0 < self.kept <= 1, "more than 0, at most 1")
 
     def config(self, family: str, task: str = "CAUSAL_LM") -> Any:
         """Return PEFT's settings for a model of that family."""

@@ -1,5 +1,6 @@
 """Pairs of answers, better and worse, as the trainers take them and as the methods are scored."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -39,9 +40,17 @@ def pairs(base: Base, rows: Sequence[Row], limit: int | None = None) -> list[Pai
 
 
 def pair_scores(margins: Sequence[float], **others: list[float]) -> Scores:
-    """Return by how much the better answer of each row is ahead, and whether it is; a tie is chance."""
-    right = [CHANCE if margin == 0 else float(margin > 0) for margin in margins]
-    return {"pair_accuracy": right, "pair_margin": list(margins), **others}
+    """Return by how much the better answer of each row is ahead, and whether it is; a tie is chance.
+
+    Nobody can tell by a margin that is no finite number.
+    """
+    return {"pair_accuracy": [_ahead(margin) for margin in margins], "pair_margin": list(margins), **others}
+
+
+def _ahead(margin: float) -> float:
+    if not math.isfinite(margin):
+        return math.nan
+    return CHANCE if margin == 0 else float(margin > 0)
 
 
 def columns(pair: Pair) -> dict[str, Any]:

@@ -86,7 +86,8 @@ def check_parity(
         served: the folder that is served; otherwise what serving makes of `base` and `model`.
 
     Raises:
-        ParityError: showing the first token that differs, or which bound is broken.
+        ParityError: showing the first token that differs, at what serving ends answers and training does
+            not or the other way round, or which bound is broken.
         UsageError: there is no row that could be compared.
     """
     chosen = [row for row in rows if "messages" in row][:limit]
@@ -94,6 +95,7 @@ def check_parity(
         raise UsageError("No row has a prompt that could be compared. Allowed: rows with messages.")
     folder = served or (merged(base.folder, model) if is_adapter(model) else model)
     ids = [_same_tokens(base, folder, row) for row in chosen]
+    _check_ends(base, Base("served", f"file:{folder}"))
     trained, found = load(base, model), {}
     for each in dict.fromkeys(("exact", mode)) if native(folder) else ("transformers",):
         found[each] = _compared(trained, folder, each, ids)
@@ -151,6 +153,24 @@ def _check_same(base: Base, server: Base, row: Row, trained: list[int], sent: li
         f"Row {row['id'][:12]} is not served as it was trained: at position {at}, training has {told[0]}, "
         f"serving {told[1]}. The served tokenizer or its chat template differs from that of {base.source}; "
         "train again with the one that is served, or serve the one that was trained with."
+    )
+
+
+def _check_ends(base: Base, server: Base) -> None:
+    if base.ends == server.ends:
+        return
+    told = [
+        f"only {who} {', '.join(f'{token} ({tokenizer.decode([token])!r})' for token in sorted(ends))}"
+        for who, ends, tokenizer in (
+            ("training ends answers at", base.ends - server.ends, base.tokenizer),
+            ("serving ends answers at", server.ends - base.ends, server.tokenizer),
+        )
+        if ends
+    ]
+    raise ParityError(
+        f"What is served does not end answers where they ended in training: {'; '.join(told)}. Give "
+        f"generation_config.json and the tokenizer in {server.folder} the eos_token_id of {base.source}, or "
+        "train again from what is served."
     )
 
 

@@ -22,7 +22,7 @@ from transformers import DefaultFlowCallback, TrainerControl, TrainerState, Trai
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.trainer_callback import CallbackHandler
 
-from markgraph.errors import ConfigError
+from markgraph.training.allowed import a_part, at_least, more_than
 from markgraph.training.base import Base
 from markgraph.training.extra import peft
 from markgraph.training.lora import Lora
@@ -82,11 +82,10 @@ class Ppo(OverBase):
     keep: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "minibatch_size", "passes", "max_new_tokens", "save_steps", "keep"):
-            if (value := vars(self)[name]) < 1:
-                raise ConfigError(f"method.{name} is {value}. Allowed: 1 or more.")
-        if self.temperature <= 0:
-            raise ConfigError(f"method.temperature is {self.temperature}. Allowed: more than 0.")
+        at_least(self, 1, "batch_size", "minibatch_size", "passes", "max_new_tokens", "save_steps", "keep")
+        more_than(self, 0, "epochs", "learning_rate", "temperature", "epsilon", "max_grad_norm")
+        at_least(self, 0, "value_weight")
+        a_part(self, "gamma", "lam")
 
     def training(self, job: Job) -> Training:
         """Return the training; one of its steps is one batch of answers and all that is learned from them."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markgraph.training.allowed import at_least, more_than
+
 
 def log_probabilities(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:
     """Return the logarithm of each token's probability: (b, t, v) and (b, t) to (b, t)."""
@@ -101,6 +103,10 @@ class Penalty:
     """KL divergence per sequence, in nats; None: beta stays as it is."""
     gain: float = 0.1
     """K_beta of the paper."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, "beta", "gain", of="method.penalty")
+        more_than(self, 0, "target", of="method.penalty")
 
     def after(self, beta: float, kl: float) -> float:
         """Return the next beta; Ziegler et al., section 2.2."""

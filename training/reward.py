@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from markgraph.errors import ConfigError
+from markgraph.training.allowed import at_least
 from markgraph.training.base import Base
 from markgraph.training.classifier import reward_model
 from markgraph.training.extra import dataset, trl
@@ -34,6 +35,7 @@ class Reward(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        at_least(self, 0, "center")
         if self.quantization is not None:
             raise ConfigError(f"A reward model got method.quantization={self.quantization!r}. Allowed: null.")
 

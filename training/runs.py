@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from markgraph.errors import SealError, StorageError, UsageError
+from markgraph.json_text import json_text
 from markgraph.launching.lock import TRAINING, held
 from markgraph.security.caller import tenant_of
 from markgraph.security.sealing.keyring import Keyring
@@ -80,12 +81,12 @@ def alone(run: Path) -> Iterator[None]:
 
 
 def write_json(place: Path, value: Any) -> None:
-    """Write `value` to `place`, all of it or nothing.
+    """Write `value` to `place`, all of it or nothing; a number that is not finite is null there.
 
     Raises:
         StorageError: it can't be written.
     """
-    write_text(place, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
+    write_text(place, json_text(value, indent=1, sort_keys=True) + "\n")
 
 
 def write_text(place: Path, text: str) -> None:

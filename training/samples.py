@@ -1,5 +1,6 @@
 """Lets a model answer prompts, many at a time, as plain tensors."""
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -101,7 +102,8 @@ def judged(
 ) -> Scores:
     """Return what the likeliest answers of a model are worth, and how near it stays to the base.
 
-    Nearness is -KL(pi || rho) over the whole vocabulary, the mean of an answer's tokens.
+    Nearness is -KL(pi || rho) over the whole vocabulary, the mean of an answer's tokens. Where it is no
+    finite number, nothing was said for a reason, and what that is worth is none either.
     """
     policy = Policy.of(base, model)
 
@@ -109,7 +111,12 @@ def judged(
         prompts = [prompt_ids(base, row["messages"]) for row in some]
         samples = sample(policy.model, base, prompts, most, 0.0)
         strayed = (_divergence(policy, samples) * samples.mask).sum(1) / samples.mask.sum(1)  # (b,)
-        return {**judge(samples.texts(base.tokenizer), some), "nearness": (-strayed).tolist()}
+        worth = judge(samples.texts(base.tokenizer), some) | {"nearness": (-strayed).tolist()}
+        known = torch.isfinite(strayed).tolist()
+        return {
+            name: [value if is_known else math.nan for value, is_known in zip(values, known, strict=True)]
+            for name, values in worth.items()
+        }
 
     return each(score, rows, BATCH)
 

@@ -21,7 +21,7 @@ class Said(NamedTuple):
     logps: Tensor
     """log p of each token, (t,)."""
     best: Tensor
-    """Whether each is the likeliest, (t,)."""
+    """Whether each is likelier than any other, (t,)."""
 
 
 def is_adapter(model: Path) -> bool:
@@ -59,9 +59,10 @@ def logits(model: Any, tokens: Tokens) -> Tensor:
 def said(model: Any, tokens: Tokens) -> Said:
     """Return how the model takes the completion behind its prompt."""
     scores = logits(model, tokens)
-    told = torch.tensor(tokens.completion, device=scores.device)  # (t,)
-    logps = scores.log_softmax(-1).gather(1, told[:, None])[:, 0]
-    return Said(logps, scores.argmax(-1) == told)
+    told = torch.tensor(tokens.completion, device=scores.device)[:, None]  # (t, 1)
+    logps = scores.log_softmax(-1).gather(1, told)[:, 0]
+    # Itself alone: what is as likely is not behind it, and NaN is before and behind nothing.
+    return Said(logps, (scores >= scores.gather(1, told)).sum(-1) == 1)
 
 
 class Drift(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from markgraph.errors import ConfigError
+from markgraph.training.allowed import at_least, check, more_than
 from markgraph.training.lora import Lora
 from markgraph.training.port import Job, OverBase
 
@@ -55,29 +56,19 @@ class Settings(OverBase):
     """The number of checkpoints that are kept."""
 
     def __post_init__(self) -> None:
-        _check("precision", self.precision, self.precision in PRECISIONS, ", ".join(PRECISIONS))
-        _check("schedule", self.schedule, self.schedule in SCHEDULES, ", ".join(SCHEDULES))
-        _check("quantization", self.quantization, self.quantization in (None, "nf4"), "nf4, or null")
+        check("method.precision", self.precision, self.precision in PRECISIONS, ", ".join(PRECISIONS))
+        check("method.schedule", self.schedule, self.schedule in SCHEDULES, ", ".join(SCHEDULES))
+        check("method.quantization", self.quantization, self.quantization in (None, "nf4"), "nf4, or null")
         if self.quantization is not None and self.lora is None:
             raise ConfigError(
                 f"method.quantization is {self.quantization!r} with method.lora=null. Allowed: a quantised "
                 "base with an adapter over it. Choose method.lora, or leave out method.quantization."
             )
-        for name in (
-            "batch_size",
-            "accumulation",
-            "log_steps",
-            "eval_steps",
-            "save_steps",
-            "keep",
-            "max_tokens",
-        ):
-            value = vars(self)[name]
-            _check(name, value, value is None or value >= 1, "1 or more")
-        for name in ("epochs", "learning_rate", "max_grad_norm"):
-            _check(name, vars(self)[name], vars(self)[name] > 0, "more than 0")
-        _check("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
-        _check("warmup", self.warmup, 0 <= self.warmup < 1, "from 0, and below 1")
+        at_least(self, 1, "batch_size", "accumulation", "log_steps", "save_steps", "keep")
+        at_least(self, 1, "eval_steps", "max_tokens")
+        more_than(self, 0, "epochs", "learning_rate", "max_grad_norm")
+        at_least(self, 0, "weight_decay")
+        check("method.warmup", self.warmup, 0 <= self.warmup < 1, "from 0, and below 1")
 
     @property
     def bf16(self) -> bool:
@@ -119,8 +110,3 @@ def arguments(settings: Settings, job: Job) -> Mapping[str, Any]:
         "disable_tqdm": True,
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
-
-
-def _check(name: str, value: Any, good: bool, allowed: str) -> None:
-    if not good:
-        raise ConfigError(f"method.{name} is {value!r}. Allowed: {allowed}.")

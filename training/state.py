@@ -68,7 +68,9 @@ class Trained(TypedDict):
 
     steps: int
     loss: float | None
-    """The last that was logged."""
+    """The last that was logged; None where it is no finite number, too."""
+    diverged: NotRequired[bool]
+    """Whether that is so."""
     seconds: float
 
 

@@ -1,6 +1,7 @@
 """Trains a stage, from the last checkpoint if there is one."""
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ class Train:
         return {
             "steps": training.state.global_step,
             "loss": losses[-1] if losses else None,
+            "diverged": bool(losses) and not math.isfinite(losses[-1]),
             "seconds": seconds,
         }
 

@@ -1,6 +1,5 @@
 """`markgraph bench`: MARK and its rivals in turns, and how they compare."""
 
-import json
 import os
 import signal
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ from markgraph.bench.progress import Progress
 from markgraph.bench.table import Row, as_json, show
 from markgraph.commands.checks import OUTPUTS, check_choice, check_number, check_writable
 from markgraph.errors import ConfigError
+from markgraph.json_text import json_text
 from markgraph.models.catalog import weights_of
 from markgraph.models.machine import describe_machine, processor
 
@@ -114,7 +114,7 @@ def _report(run: Run, plan: Plan, before: tuple[float, ...], config: DictConfig)
         },
     }
     if config.output == "json":
-        print(json.dumps(as_json(rows, machine), ensure_ascii=False))  # noqa: T201
+        print(json_text(as_json(rows, machine)))  # noqa: T201
     else:
         _print(rows, machine, run, plan)
     if config.plot is not None and rows:

@@ -1,6 +1,5 @@
 """`markgraph evaluate suite=answers`: how good the answers are, of a model or of a whole graph."""
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
@@ -19,6 +18,7 @@ from markgraph.commands.guarded import journal_of
 from markgraph.commands.judged import judged
 from markgraph.evaluation.questions import Questions
 from markgraph.evaluation.report import keep_settings
+from markgraph.json_text import json_text
 from markgraph.launching.outcome import Outcome
 from markgraph.security.caller import Caller
 from markgraph.security.policy import Need, Resource
@@ -38,7 +38,7 @@ def run(config: DictConfig) -> Outcome:
     for label, each in subjects(config):
         done = _evaluate(each, label)
     if config.output == "json":
-        print(json.dumps(done["report"], ensure_ascii=False))  # noqa: T201
+        print(json_text(done["report"]))  # noqa: T201
     else:
         show(done["report"], Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
         print(f"Report: {Path(done['folder']).expanduser() / 'report.html'}")  # noqa: T201

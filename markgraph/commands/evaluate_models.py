@@ -28,6 +28,7 @@ from markgraph.evaluation.models import (
 )
 from markgraph.evaluation.report import write_report
 from markgraph.evaluation.summary import differences_of, means_of
+from markgraph.json_text import json_text
 from markgraph.launching.outcome import Outcome
 from markgraph.models.catalog import weights_of
 from markgraph.models.gate import evaluation
@@ -47,7 +48,7 @@ def run(config: DictConfig) -> Outcome:
     for label, each in subjects(config):
         report, key = _evaluate(each, label)
     if config.output == "json":
-        print(json.dumps(report, ensure_ascii=False))  # noqa: T201
+        print(json_text(report))  # noqa: T201
     else:
         show(report, Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
         print(f"Report: {Path(report['folder']) / 'report.html'}")  # noqa: T201
@@ -68,10 +69,10 @@ def _evaluate(config: DictConfig, label: str) -> tuple[dict[str, Any], str]:
     key = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     file = folder / "models" / f"{key[:16]}.json"
     if not (config.resume and file.exists()):
-        measured = _measure(settings, text, pairs[: config.limit], label)
+        measured = _measure(settings, text, pairs[: config.limit], label, config.text)
         began = json.loads(file.read_text("utf-8"))["began"] if file.exists() else _now()
         with storage_errors(file):
-            write_whole(file, json.dumps({"label": label, "key": key, "began": began, **measured}))
+            write_whole(file, json_text({"label": label, "key": key, "began": began, **measured}))
     return _report(folder), key
 
 
@@ -94,8 +95,14 @@ def _text(file: str | None) -> str:
     return text
 
 
-def _measure(settings: Mapping[str, Any], text: str, pairs: Any, label: str) -> dict[str, Any]:
-    """Return the figures and scores of the model that is served with these settings."""
+def _measure(
+    settings: Mapping[str, Any], text: str, pairs: Any, label: str, file: str | None
+) -> dict[str, Any]:
+    """Return the figures and scores of the model that is served with these settings.
+
+    Raises:
+        UsageError: the text, which is that of `file`, is too short.
+    """
     from markgraph.engines.native.load import load_decoder
     from markgraph.models.quantize import tensor_bytes
     from markgraph.models.weights import load_tokenizer, safetensors_folder
@@ -109,6 +116,11 @@ def _measure(settings: Mapping[str, Any], text: str, pairs: Any, label: str) -> 
     pieces = pieces_of(text)
     with tqdm(total=len(pieces) + len(pairs), desc=label[:40], disable=None, file=sys.stderr) as bar:
         foretold = [foretell(decoder, tokenizer, piece) for piece in pieces if not bar.update()]
+        if not any(each.size for each in foretold):
+            raise UsageError(
+                f"text={file} has nothing to foretell: no stretch of it has a second token. Allowed: a file "
+                "with a paragraph of two tokens or more."
+            )
         preferred = [prefers(decoder, tokenizer, pair) for pair in pairs if not bar.update()]
     figures = {
         "perplexity": round(perplexity_of(foretold), 3),

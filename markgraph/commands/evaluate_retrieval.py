@@ -1,6 +1,5 @@
 """`markgraph evaluate suite=retrieval`: how well each retriever ranks, and how long it takes."""
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from markgraph.errors import ConfigError
 from markgraph.evaluation.kept import KeptRankings, kept_for
 from markgraph.evaluation.plot import draw_retrieval
 from markgraph.evaluation.retrieval import METRICS, Ranked, Retriever, rank, retrievers_of, rows_of
+from markgraph.json_text import json_text
 from markgraph.launching.outcome import Outcome
 
 
@@ -30,7 +30,7 @@ def run(config: DictConfig) -> Outcome:
         kept.clear()
     rows = rows_of(_measure(ready, retrievers, kept, config.k), ready.dataset)
     if config.output == "json":
-        print(json.dumps({"rows": rows}, ensure_ascii=False))  # noqa: T201
+        print(json_text({"rows": rows}))  # noqa: T201
     else:
         show(rows, Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
     if config.plot is not None:

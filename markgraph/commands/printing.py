@@ -1,16 +1,17 @@
 """Prints what a verb found: one JSON object, or facts one below the other."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from markgraph.json_text import json_text
+
 
 def print_json(found: object) -> None:
     """Print plain data as JSON."""
-    print(json.dumps(found, ensure_ascii=False, default=str))  # noqa: T201
+    print(json_text(found, default=str))  # noqa: T201
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:

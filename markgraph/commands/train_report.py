@@ -1,6 +1,5 @@
 """Shows the plan of a training, and what became of it: tables for people, JSON for programs."""
 
-import json
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from markgraph.commands.terminal import printable
 from markgraph.evaluation.comparison import MIN_ROWS
+from markgraph.json_text import json_text
 
 LABELS = {"latency": "latency, minus seconds"}
 """What a metric is called where its name says less than its figures: higher is better in all of them."""
@@ -63,6 +63,8 @@ def print_report(state: Mapping[str, Any], config: DictConfig, *, done_before: b
         return
     for stage, done in state["trained"].items():
         loss = "" if done["loss"] is None else f", loss {done['loss']:.4f}"
+        if done.get("diverged"):
+            loss = ", diverged: the loss is no finite number"
         console.print(f"{stage}: {done['steps']} steps in {_time(done['seconds'])}{loss}")
     console.print(_table_of_scores(state["verdict"]["differences"], state["scores"]))
     for reason in state["verdict"]["reasons"]:
@@ -110,7 +112,7 @@ def _table_of_scores(differences: Mapping[str, Any], scores: Mapping[str, Mappin
 def _print_json(state: Mapping[str, Any], config: DictConfig) -> None:
     """Print all as one object; `latency` in `scores` and `verdict` is seconds with a minus before them."""
     shown = {key: state[key] for key in SHOWN if key in state}
-    print(json.dumps(shown | {"folder": str(_place(state, config))}, ensure_ascii=False))  # noqa: T201
+    print(json_text(shown | {"folder": str(_place(state, config))}))  # noqa: T201
 
 
 def _place(state: Mapping[str, Any], config: DictConfig) -> Path:

@@ -1,6 +1,5 @@
 """`markgraph tune`: settings that are fitted to judged questions."""
 
-import json
 import re
 import sys
 from importlib.resources import files
@@ -17,6 +16,7 @@ from markgraph.commands.terminal import printable
 from markgraph.environment import CONFIG_MODULE, own_configs
 from markgraph.errors import ConfigError, StorageError, UsageError
 from markgraph.evaluation.tuning import Fit, ask_parts, fit
+from markgraph.json_text import json_text
 from markgraph.retrieval.fusion import Convex
 from markgraph.retrieval.hybrid import HybridIndex
 
@@ -44,7 +44,7 @@ def run(config: DictConfig) -> int:
     written = _write(config, found, kept, ready)
     if config.output == "json":
         told = {"weight": kept, "written": str(written), "override": f"experiment={config.name}"}
-        print(json.dumps(told | as_json(found, fusion), ensure_ascii=False))  # noqa: T201
+        print(json_text(told | as_json(found, fusion)))  # noqa: T201
     else:
         show(found, fusion)
         print(f"Written to {written}. To use it: experiment={config.name}")  # noqa: T201

@@ -6,6 +6,7 @@ SQuAD 2.0 (Rajpurkar et al. 2018).
 
 import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
@@ -121,7 +122,16 @@ def _rouge() -> Any:
         from rouge_score.rouge_scorer import RougeScorer
     except ImportError as error:
         raise _missing("rouge-score") from error
-    return RougeScorer(["rougeL"])
+    return RougeScorer(["rougeL"], tokenizer=_Words())
+
+
+class _Words:
+    """Finds the words of any script; those in ASCII are what rouge-score's own tokenizer finds."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the runs of letters, their marks, and digits, in lower case."""
+        composed = unicodedata.normalize("NFC", text.lower())
+        return "".join(each if unicodedata.category(each)[0] in "LMN" else " " for each in composed).split()
 
 
 @cache

@@ -75,9 +75,9 @@ def pairs_in(file: Path) -> list[Pair]:
     pairs = []
     for number, row in read_rows(file):
         turns = row.get("messages") or [{"role": "user", "content": row.get("prompt")}]
-        texts = [row.get("chosen"), row.get("rejected"), *(turn.get("content") for turn in turns)]
-        known = all(turn.get("role") in ROLES for turn in turns)
-        if not known or not all(isinstance(each, str) for each in texts):
+        answers = [row.get("chosen"), row.get("rejected")]
+        known = isinstance(turns, list) and all(map(_is_turn, turns))
+        if not known or not all(isinstance(each, str) and each for each in answers):
             raise UsageError(
                 f"{file}, line {number}: expected texts prompt, chosen and rejected, or messages in place of "
                 f"a prompt; got {', '.join(row)}."
@@ -87,6 +87,13 @@ def pairs_in(file: Path) -> list[Pair]:
     if not pairs:
         raise UsageError(f"{file} has no pairs.")
     return pairs
+
+
+def _is_turn(turn: object) -> bool:
+    """Tell whether something is a turn of a prompt."""
+    if not isinstance(turn, dict):
+        return False
+    return turn.get("role") in tuple(ROLES) and isinstance(turn.get("content"), str)
 
 
 def foretell(model: Model, tokenizer: Any, text: str) -> Foretold:

@@ -11,7 +11,7 @@ withheld: no model sees them, so that questions about them can't be answered eit
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -138,22 +138,38 @@ class Questions:
 
 
 def _from_file(file: Path) -> Iterator[Question]:
+    seen: dict[str, int] = {}
     for number, row in read_rows(file):
+        where, id_ = f"{file}, line {number}", str(row.get("id", number))
         text, answers = row.get("question"), row.get("answers")
         if not isinstance(text, str) or not _is_texts(answers):
+            raise UsageError(f"{where}: expected a question and a list of answers; got {', '.join(row)}.")
+        if id_ in seen:
             raise UsageError(
-                f"{file}, line {number}: expected a question and a list of answers; got {', '.join(row)}."
+                f"{where}: the id {id_!r} is that of line {seen[id_]}, too. Make ids unique; a line without "
+                "one has its number."
             )
-        passages = tuple(_passages(row.get("passages") or [], f"{file}, line {number}"))
+        seen[id_] = number
+        passages = tuple(_passages(row.get("passages") or [], where))
         right = tuple(answers or ())
-        gold = row.get("gold") or [
-            at for at, each in enumerate(passages, 1) if right and contains(each.text, right)
-        ]
-        ids = frozenset(passages[at - 1].id for at in gold if 1 <= at <= len(passages))
-        yield Question(str(row.get("id", number)), text, right, ids, passages, ids)
+        gold = _gold(row.get("gold") or [], passages, where) or frozenset(
+            each.id for each in passages if right and contains(each.text, right)
+        )
+        yield Question(id_, text, right, gold, passages, gold)
+
+
+def _gold(given: Any, passages: Sequence[Text], where: str) -> frozenset[str]:
+    """Return the ids of the passages in these places."""
+    places = range(1, len(passages) + 1)
+    if not isinstance(given, list) or not all(type(at) is int and at in places for at in given):
+        allowed = f"whole numbers from 1 to {len(passages)}" if passages else "none, for it has no passages"
+        raise UsageError(f"{where}: gold is {given!r}. Allowed: {allowed}.")
+    return frozenset(passages[at - 1].id for at in given)
 
 
 def _passages(given: Any, where: str) -> Iterator[Text]:
+    if not isinstance(given, list):
+        raise UsageError(f"{where}: expected a list of passages; got {given!r:.60}. {LAYOUT}")
     for number, each in enumerate(given, 1):
         row = each if isinstance(each, dict) else {"text": each}
         if not isinstance(row.get("text"), str):

@@ -1,6 +1,5 @@
 """Writes report.json, and report.html: one file that opens anywhere, with its pictures in it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from markgraph.evaluation.log import Record, Subject, write_whole
+from markgraph.json_text import json_text
 from markgraph.retrieval.storage import storage_errors
 
 EXAMPLES = 30
@@ -52,7 +52,7 @@ def write_report(
     """
     folder = Path(folder).expanduser()
     with storage_errors(folder):
-        write_whole(folder / "report.json", json.dumps(report, ensure_ascii=False, indent=1))
+        write_whole(folder / "report.json", json_text(report, indent=1))
         write_whole(folder / "report.html", html_of(report, logs, settings_in(folder)))
 
 

@@ -1,6 +1,6 @@
 """Chooses settings by what those before them came to, with Optuna."""
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from markgraph.errors import ConfigError, MissingExtraError, UsageError
+from markgraph.json_text import json_text
 from markgraph.launching.launcher import say
 from markgraph.launching.outcome import compared
 
@@ -117,7 +118,8 @@ class Optuna(Sweeper):
             if (outcome := outcomes.get(job)) and outcome.made:
                 trial.set_user_attr(REGISTERED, outcome.made)
             figure = ran.return_value
-            study.tell(trial, figure, state=failed if figure is None else None)
+            is_told = figure is not None and math.isfinite(figure)
+            study.tell(trial, figure if is_told else None, state=None if is_told else failed)
         if first == 0 and self.direction == "maximize":
             for metric in {each.metric for each in outcomes.values() if each.lower_is_better}:
                 say(
@@ -137,7 +139,7 @@ class Optuna(Sweeper):
         best = _tried(study.best_trial)
         folder = Path(str(self.config.hydra.sweep.dir))
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "sweep.json").write_text(json.dumps({"best": best, "tried": tried}, indent=1), "utf-8")
+        (folder / "sweep.json").write_text(json_text({"best": best, "tried": tried}, indent=1), "utf-8")
         words = " ".join(f"{key}={value}" for key, value in best["settings"].items())
         made = f", registered as {best[REGISTERED]}" if REGISTERED in best else ""
         say(f"Best of {len(tried)}: {best['figure']:.6g} with {words}{made}. All: {folder}/sweep.json")

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import torch
 
 
+LEAST_TOKENS = 8
+"""As many of a pair are read, at least."""
+
+
 class Reranker(Protocol):
     """Says how relevant each text is to a question; a higher score is better."""
 
@@ -38,8 +42,9 @@ class CrossEncoder:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name, value, least in (("max_tokens", self.max_tokens, 8), ("batch_size", self.batch_size, 1)):
-            if value < least:
+        allowed = {"max_tokens": LEAST_TOKENS, "batch_size": 1}
+        for name, least in allowed.items():
+            if (value := vars(self)[name]) < least:
                 raise ConfigError(f"CrossEncoder.{name} is {value}; allowed: {least} or more.")
 
     def scores(self, query: str, texts: Sequence[str]) -> list[float]:

@@ -91,6 +91,15 @@ def test_wrong_use_is_explained(markgraph: Command, changed: list[str], message:
     assert message in done.err
 
 
+def test_a_text_with_nothing_to_foretell_is_refused(
+    markgraph: Command, words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "text.txt").write_text("a", "utf-8")
+    done = markgraph(*words)
+    assert (done.code, done.out) == (2, "")
+    assert f"text={tmp_path / 'text.txt'} has nothing to foretell" in done.err
+
+
 def test_an_empty_text_is_refused(markgraph: Command, words: list[str], tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(" \n", "utf-8")
     done = markgraph(*words)

@@ -1,5 +1,7 @@
 """What is printed of a run that has ended."""
 
+import json
+import math
 from typing import Any
 
 import pytest
@@ -49,3 +51,15 @@ def test_latency_says_that_its_seconds_have_a_minus_as_the_reasons_do(
         "latency, minus seconds -0.5 -1 -0.5 [-0.6, -0.4]",
         f"refused: {reason}",
     ]
+
+
+def test_a_training_that_diverged_says_so_and_its_report_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    scores = {"champion": {"auc": 0.5}, "candidate": {"auc": math.nan}}
+    state = ended(scores, {}, "auc: a score of the candidate is no finite number")
+    state["trained"] = {"train": {"steps": 7, "loss": None, "seconds": 3.0, "diverged": True}}
+    print_report(state, CONFIG, done_before=False)
+    assert lines(capsys)[0] == "train: 7 steps in 3.0 s, diverged: the loss is no finite number"
+
+    print_report(state, OmegaConf.merge(CONFIG, {"output": "json"}), done_before=False)  # type: ignore[arg-type]
+    told = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert told["scores"]["candidate"] == {"auc": None}

@@ -1,6 +1,11 @@
 """Scores of answers agree with numbers worked out by hand, and with the programs that define them."""
 
+import unicodedata
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
 
 from markgraph.evaluation.answers import (
     bleu,
@@ -49,6 +54,33 @@ def test_rouge_l_and_bleu_by_hand() -> None:
     # 1-grams 3/4, 2-grams 2/3, 3-grams 1/2, 4-grams 0/1, smoothed to 1/2 (Chen & Cherry 2014, method 3).
     expected = (3 / 4 * 2 / 3 * 1 / 2 * 1 / 2) ** (1 / 4)
     assert bleu("the cat sat down", ["the cat sat up"]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        "Η πληρωμή οφείλεται εντός 30 ημερών.",
+        "Платёж производится в течение 30 дней.",
+        "भुगतान 30 दिनों में करना है।",
+        "付款期限为30天。",
+        "يجب الدفع خلال 30 يومًا.",
+    ],
+)
+def test_an_answer_in_any_script_is_scored_by_its_words(right: str) -> None:
+    assert [score(right.upper(), [right]) for score in (exact_match, contains, token_f1, rouge_l)] == [1] * 4
+    assert rouge_l(unicodedata.normalize("NFD", right), [unicodedata.normalize("NFC", right)]) == 1
+    assert rouge_l("something else", [right]) == 0
+
+
+def test_half_of_the_words_of_another_script_are_half_of_the_score() -> None:
+    assert rouge_l("Η πληρωμή χθες", ["Η πληρωμή οφείλεται"]) == pytest.approx(2 / 3)
+
+
+@given(st.text(st.characters(max_codepoint=127, exclude_characters="[]")))
+def test_words_in_ascii_are_those_of_rouges_own_tokenizer(text: str) -> None:
+    right = "It's due in 30_days, at 4.5 percent"
+    own = RougeScorer(["rougeL"]).score(right, f"it is due: {text}")["rougeL"].fmeasure
+    assert rouge_l(f"it is due: {text}", [right]) == own
 
 
 @pytest.mark.parametrize("score", SCORES)

@@ -78,7 +78,17 @@ def test_pairs_are_those_of_training_rows_too(tmp_path: Path) -> None:
     write_lines(tmp_path / "held.jsonl", [{"messages": turns, "chosen": "a", "rejected": "b", "readers": []}])
     [pair] = pairs_in(tmp_path / "held.jsonl")
     assert [message.type for message in pair.messages] == ["system", "human"]
-    for wrong in ({"chosen": "a", "rejected": "b"}, {"prompt": "p", "chosen": "a"}):
+    both: dict[str, object] = {"chosen": "a", "rejected": "b"}
+    for wrong in (
+        both,
+        {"prompt": "p", "chosen": "a"},
+        {"prompt": "p", **both, "chosen": ""},
+        {"messages": ["hi"], **both},
+        {"messages": "hi", **both},
+        {"messages": {"role": "user", "content": "hi"}, **both},
+        {"messages": [{"role": ["user"], "content": "hi"}], **both},
+        {"messages": [{"role": "user", "content": None}], **both},
+    ):
         write_lines(tmp_path / "held.jsonl", [wrong])
         with pytest.raises(UsageError, match="line 1: expected texts prompt, chosen and rejected"):
             pairs_in(tmp_path / "held.jsonl")

@@ -13,6 +13,7 @@ from tests.evaluation.conftest import write_lines
 
 TOPICS = [f"{what} {noun}" for what in ("old", "new", "red", "blue") for noun in ("mill", "bridge", "tower")]
 HER = {"id": "x", "text": "Her."}
+GOLD = {"question": "When?", "answers": ["now"], "passages": ["Now.", "Then."]}
 
 
 @pytest.fixture
@@ -110,6 +111,13 @@ def test_reads_lines_with_passages_or_without(tmp_path: Path) -> None:
         ([{"question": "When?"}], "line 1: expected a question and a list of answers; got question"),
         ([{"question": "When?", "answers": "now"}], "line 1: expected a question and a list of answers"),
         ([{"question": "When?", "answers": ["now"], "passages": [1]}], "line 1: passage 1 has no text"),
+        ([GOLD | {"passages": "So."}], r"line 1: expected a list of passages; got 'So\.'"),
+        ([GOLD | {"gold": ["1"]}], r"line 1: gold is \['1'\]\. Allowed: whole numbers from 1 to 2"),
+        ([GOLD | {"gold": [0]}], r"line 1: gold is \[0\]\. Allowed: whole numbers from 1 to 2"),
+        ([GOLD, GOLD | {"gold": 1}], r"line 2: gold is 1\. Allowed: whole numbers"),
+        ([GOLD | {"passages": [], "gold": [1]}], "line 1: gold is .*none, for it has no passages"),
+        ([GOLD | {"id": 7}, GOLD | {"id": "7"}], "line 2: the id '7' is that of line 1, too"),
+        ([GOLD | {"id": "2"}, GOLD], "line 2: the id '2' is that of line 1, too"),
         ([], "has no question to ask"),
     ],
 )

@@ -1,6 +1,7 @@
 """Sweeps as a person starts them: each job a process, its words and exit codes kept, the best found."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,24 @@ def test_a_search_names_what_the_best_has_registered_and_says_when_it_looks_the_
     ran = markgraph(*RATE, *search)
     assert ran.err.count("Of perplexity, less is better, and this sweep looks for most") == 1
     assert "Best of 6: 9 with thread=t1, registered as clerk@t1. All: " in ran.err
+
+
+@pytest.mark.parametrize("figure", [math.nan, math.inf])
+def test_a_figure_that_is_not_finite_is_none(
+    figure: float,
+    markgraph: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    home: Path,
+) -> None:
+    figures = {"t1": figure, "t2": 7.0}
+    monkeypatch.setattr(
+        "markgraph.commands.feedback.run", lambda config: Outcome(0, figures[config.thread], "auc")
+    )
+    search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=3")
+    assert "Best of 6: 7 with thread=t2. All: " in markgraph(*RATE, *search).err
+    (file,) = home.glob("sweeps/*/sweep.json")
+    kept = json.loads(file.read_text("utf-8"), parse_constant=pytest.fail)
+    assert {each["settings"]["thread"]: each["figure"] for each in kept["tried"]} == {"t1": None, "t2": 7.0}
 
 
 def test_a_job_that_fails_stands_in_the_table_too(markgraph: Command) -> None:

@@ -1,5 +1,6 @@
 """A cross-encoder learns to rerank and to judge claims, and the reranker reads what it saved."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,21 @@ def test_held_back_rows_are_told_apart_after_training(kind: Any, tmp_path: Path)
         reader = Reader(f"file:{tmp_path / 'model'}")
         texts = [held[0]["positive"], *held[0]["negatives"]]
         assert np.argmax(reader.scores(held[0]["query"], texts)) == 0
+
+
+@pytest.mark.parametrize("kind", ["search", "entailment"])
+def test_weights_that_are_no_numbers_tell_nothing_apart(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(self: Reader, query: str, passages: list[str]) -> list[float]:
+        return [math.nan] * len(passages)
+
+    monkeypatch.setattr(Reader, "scores", nothing)
+    held = searches(8, 1) if kind == "search" else entailments(8, 1)
+    scores = CrossEncoder(**FAST, kind=kind).scores(tiny_encoder(tmp_path / "base"), tmp_path, held)
+    assert {metric: all(map(math.isnan, values)) for metric, values in scores.items()} == dict.fromkeys(
+        scores, True
+    )
 
 
 def without_negatives(count: int, others: int, seed: int) -> list[Row]:

@@ -1,5 +1,6 @@
 """The training graph as an app, or LangGraph Studio, runs it: a plan, a word, a gate, and who may."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,24 @@ def test_a_candidate_that_learned_from_shuffled_rows_is_refused(
     assert bad["verdict"]["differences"]["completion_logp"]["high"] < 0
     assert bad["registered"] == {}
     assert Registry(home / "models").aliases("notices") == {"champion": 1}
+
+
+def test_a_training_that_diverges_is_refused_and_every_file_of_it_is_json(
+    chosen: list[str], home: Path
+) -> None:
+    report = trained(graph_of(chosen, "method.learning_rate=1e30"))
+    assert report["trained"]["train"]["diverged"]
+    assert not report["verdict"]["accepted"]
+    assert report["verdict"]["reasons"][0].startswith("train: its training has diverged, the last loss is")
+    assert report["registered"] == {}
+    assert Registry(home / "models").names() == []
+    folder = home / "training" / "r"
+    files = [*folder.glob("*.json"), *folder.glob("scores/*.json"), folder / "log.jsonl"]
+    assert {"trained.json", "verdict.json", "candidate.json"} <= {file.name for file in files}
+    for file in files:
+        texts = file.read_text("utf-8").splitlines() if file.suffix == ".jsonl" else [file.read_text("utf-8")]
+        for text in texts:
+            json.loads(text, parse_constant=pytest.fail)
 
 
 def test_settings_that_can_not_be_are_refused(chosen: list[str]) -> None:

@@ -142,6 +142,34 @@ def test_an_end_at_which_serving_does_not_stop_is_caught(llama: tuple[Base, Path
         check_parity(*llama, ROWS, served=folder)
 
 
+@pytest.mark.parametrize(
+    ("ends", "says"),
+    [
+        ([1, 5], r"only serving ends answers at 5 \('.+'\)\. Give generation_config\.json"),
+        ([1, 5, 2], r"only serving ends answers at 2 \(.*\), 5 \("),
+    ],
+)
+def test_another_end_at_which_serving_stops_is_caught(
+    llama: tuple[Base, Path], tmp_path: Path, ends: list[int], says: str
+) -> None:
+    folder = served(llama, tmp_path / "served")
+    file = folder / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"eos_token_id": ends}))
+    with pytest.raises(ParityError, match=says):
+        check_parity(*llama, ROWS, served=folder)
+
+
+def test_an_end_that_only_training_has_is_caught(llama: tuple[Base, Path], tmp_path: Path) -> None:
+    base, adapter = llama
+    folder = served(llama, tmp_path / "served")
+    shutil.copytree(base.folder, tmp_path / "base")
+    file = tmp_path / "base" / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"eos_token_id": [1, 5]}))
+    (tmp_path / "base" / "markgraph-manifest.json").unlink(missing_ok=True)
+    with pytest.raises(ParityError, match=r"only training ends answers at 5 \("):
+        check_parity(Base("tiny", f"file:{tmp_path / 'base'}"), adapter, ROWS, served=folder)
+
+
 def test_another_dtype_is_caught(llama: tuple[Base, Path], tmp_path: Path) -> None:
     folder = served(llama, tmp_path / "served")
     AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(folder)

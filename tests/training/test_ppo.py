@@ -1,5 +1,6 @@
 """PPO raises the reward of each family's adapter, tells the divergence, and goes on exactly where it was."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,17 @@ def test_what_is_learned_from_has_the_probability_it_was_drawn_with(family: str,
         logits = model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
         alone = logits.gather(1, samples.answer[at, :kept, None])[:, 0]
         assert torch.allclose(alone, together[at, :kept], atol=1e-4)
+
+
+def test_weights_that_are_no_numbers_have_no_reward(tmp_path: Path) -> None:
+    base, rows = tiny_base("llama", tmp_path), task_rows()
+    broken = base.causal()
+    torch.nn.init.constant_(broken.lm_head.weight, math.nan)
+    broken.save_pretrained(tmp_path / "broken")
+    base.tokenizer.save_pretrained(tmp_path / "broken")
+    scores = Ppo(**FAST).scores(base, tmp_path / "broken", rows)
+    assert set(scores) == {"reward", "nearness"}
+    assert all(math.isnan(value) for values in scores.values() for value in values)
 
 
 def test_an_answer_ends_with_its_first_end() -> None:

@@ -3,6 +3,7 @@
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,6 +45,32 @@ def test_pairs_are_counted_and_a_tie_is_chance() -> None:
         "pair_margin": [0.2, -0.1, 0.0],
         "nearness": [-1.0, -2.0, 0.0],
     }
+
+
+def test_what_is_no_number_is_neither_right_nor_wrong() -> None:
+    accuracy = pair_scores([math.nan, math.inf, -math.inf])["pair_accuracy"]
+    assert all(map(math.isnan, accuracy))
+    assert all(map(math.isnan, separated([3.0, math.nan, -1.0], [True, True, False])))
+
+
+class _Says:
+    """A model that says the same logits of every token."""
+
+    device = "cpu"
+
+    def __init__(self, *logits: float) -> None:
+        self._logits = torch.tensor(logits)
+
+    def __call__(self, input_ids: torch.Tensor, **_: Any) -> Any:
+        return SimpleNamespace(logits=self._logits.expand(*input_ids.shape, -1))
+
+
+@pytest.mark.parametrize(
+    ("logits", "best"),
+    [((2.0, 1.0), True), ((1.0, 2.0), False), ((1.0, 1.0), False), ((math.nan,) * 2, False)],
+)
+def test_a_token_is_likeliest_where_no_other_is_as_likely(logits: tuple[float, ...], best: bool) -> None:
+    assert said(_Says(*logits), Tokens([1], [0])).best.tolist() == [best]
 
 
 def test_separation_is_from_the_middle_between_liked_and_disliked() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from markgraph.errors import ConfigError, UsageError
+from markgraph.training.base import Base
 from markgraph.training.lora import Lora
 from markgraph.training.render import completion_ids
 from markgraph.training.scoring import load
@@ -58,6 +59,19 @@ def test_an_adapter_names_its_base_by_reference_and_holds_nothing_else(tmp_path:
     }
     config = json.loads((tmp_path / "model" / "adapter_config.json").read_text("utf-8"))
     assert config["base_model_name_or_path"] == base.source
+
+
+@pytest.mark.parametrize("place", ["generation_config.json", "config.json"])
+def test_a_whole_model_ends_answers_where_its_base_does(place: str, tmp_path: Path) -> None:
+    base = tiny_base("llama", tmp_path)
+    if place == "config.json":
+        (base.folder / "generation_config.json").unlink()
+    file = base.folder / place
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"eos_token_id": [1, 5]}), "utf-8")
+    training = Sft(batch_size=3).training(job(base, chat_rows(), tmp_path, 1))
+    training.train()
+    training.save_model(str(tmp_path / "model"))
+    assert Base("trained", f"file:{tmp_path / 'model'}").ends == {1, 5} == base.ends
 
 
 def test_a_row_that_is_too_long_is_refused_and_named(tmp_path: Path) -> None:
