@@ -126,8 +126,11 @@ def test_takes_equal_and_nearly_equal_rows_once(tmp_path: Path) -> None:
 
 
 def test_reports_rows_that_are_too_long_and_cuts_none(tmp_path: Path) -> None:
+    def too_long(each: Row) -> str | None:
+        return LONG if len(each["text"].split()) > 20 else None
+
     rows = [row(written(at)) for at in range(4)] + [row("word " * 50)]
-    selector = Selector(TINA, POLICY, Selection(), length=lambda each: len(each["text"].split()), most=20)
+    selector = Selector(TINA, POLICY, Selection(), objection=too_long)
     report = selector.select(Listed(rows), "text", tmp_path)
     assert report["left_out"] == {LONG: 1}
     assert report["sources"]["listed"]["left_out"][LONG]["examples"] == [rows[-1]["id"]]
@@ -271,3 +274,11 @@ def test_rows_that_were_written_are_read_back_as_they_are(tmp_path: Path) -> Non
     select(rows, tmp_path, held=0)
     back = list(Jsonl(str(tmp_path / "rows/train.jsonl"), readers=["public"]).rows("text", TINA, print))
     assert [each | {"source": "listed"} for each in back] == rows
+
+
+def test_what_else_answers_a_question_is_read_back_too(tmp_path: Path) -> None:
+    asked = {"query": "Who pays?", "positive": "The user pays.", "negatives": [], "right": ["a" * 64]}
+    file = tmp_path / "asked.jsonl"
+    file.write_text(json.dumps(asked), "utf-8")
+    (read,) = Jsonl(str(file), readers=["public"]).rows("search", TINA, print)
+    assert read["right"] == asked["right"]

@@ -85,7 +85,9 @@ class Jsonl:
             raise LayoutError(FOREIGN.format(kind=kind))
         documents = _listed(record.get("documents"), [place])
         permissions = self._permissions(record, tenant)
-        return [row_of(kind, example, source, documents, permissions) for example in examples]
+        rows = [row_of(kind, example, source, documents, permissions) for example in examples]
+        right = _listed(record.get("right"), []) if kind == "search" else []
+        return [{**row, "right": right} for row in rows] if right else rows
 
     def _permissions(self, record: Record, tenant: str) -> Permissions:
         """Return who may read a record; what it says itself goes before the setting."""
@@ -118,5 +120,5 @@ def _listed(value: Any, default: list[str]) -> list[str]:
     if value is None:
         return default
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise LayoutError("has documents or readers that are no list of texts")
+        raise LayoutError("has documents, readers or right passages that are no list of texts")
     return value

@@ -58,10 +58,8 @@ class Selector:
     policy: Policy
     selection: Selection
     seed: int = 0
-    length: Callable[[Row], int] | None = None
-    """Counts the tokens of a row; None: it may have any number."""
-    most: int | None = None
-    """Tokens that a row may have."""
+    objection: Callable[[Row], str | None] | None = None
+    """Says why the model can't take a row; None: it takes any."""
     sealing: SealedRows | None = None
     """Keeps the rows; None leaves them in clear."""
 
@@ -113,9 +111,7 @@ class Selector:
             return UNREADABLE
         if bytes.fromhex(row["id"]) in seen:
             return REPEATED
-        if self.length is not None and self.most is not None and self.length(row) > self.most:
-            return LONG
-        return None
+        return self.objection(row) if self.objection else None
 
     def _may_train(self, row: Row) -> bool:
         permissions = permissions_of(row, self.caller.tenant)
