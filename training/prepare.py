@@ -100,6 +100,7 @@ class Prepare:
 
     def _tokens(self, row: Row) -> int:
         """Return the tokens of a prompt and the longest of what may stand behind it."""
+        prompt = prompt_ids(self.base, row["messages"])
         said = [row[name] for name in SAID if name in row]  # type: ignore[literal-required]
         answers = [len(completion_ids(self.base, text)) for text in said]
-        return len(prompt_ids(self.base, row["messages"])) + max(answers, default=0)
+        return len(prompt) + max(answers, default=0)

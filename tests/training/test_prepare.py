@@ -18,7 +18,7 @@ from markgraph.training.data.jsonl import Jsonl
 from markgraph.training.data.select import LONG
 from markgraph.training.judged import Judged
 from markgraph.training.pipeline import Stage
-from markgraph.training.prepare import Prepare
+from markgraph.training.prepare import REFUSED, Prepare
 from markgraph.training.render import tokens
 from markgraph.training.rows import Kind, Row
 from markgraph.training.runs import Runs
@@ -85,6 +85,37 @@ def test_a_model_s_window_bounds_rows_too_and_a_recurrent_one_has_none(tmp_path:
     assert run(prepare(tmp_path, Learns(), narrow), TINA)["left_out"] == {LONG: 1}
     recurrent = Base("tiny", tiny_mamba(tmp_path / "mamba"))
     assert run(prepare(tmp_path / "m", Learns(), recurrent), TINA)["left_out"] == {}
+
+
+ALTERNATE = """{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}
+{{ raise_exception('Conversation roles must alternate') }}{% endif %}{{ m.role }}: {{ m.content }}
+{% endfor %}"""
+
+
+@pytest.mark.parametrize("max_tokens", [None, 400])
+def test_leaves_out_turns_that_the_chat_template_does_not_take(
+    tmp_path: Path, max_tokens: int | None
+) -> None:
+    base = Base("strict", tiny_mamba(tmp_path / "strict"))
+    base.tokenizer.chat_template = ALTERNATE
+    node = prepare(tmp_path, Learns(max_tokens=max_tokens), base)
+    told = {"system": "Be brief.", "prompt": "Who pays?", "completion": "the user"}
+    with (tmp_path / "rows.jsonl").open("a") as file:
+        file.write(json.dumps(told) + "\n")
+    assert run(node, TINA)["left_out"][REFUSED] == 1
+
+    judged = tmp_path / "judged.jsonl"
+    judged.write_text(json.dumps(told), "utf-8")
+    strict = prepare(tmp_path / "judged", Learns(), base, judged=Judged(judged, "chat"))
+    with pytest.raises(UsageError, match=f"judged.jsonl#L1: {REFUSED}"):
+        run(strict, TINA)
+
+
+def test_a_base_that_can_not_chat_is_an_error_and_no_row_s_fault(tmp_path: Path) -> None:
+    base = Base("mute", tiny_llama(tmp_path / "mute"))
+    base.tokenizer.chat_template = None
+    with pytest.raises(UsageError, match="has no chat template"):
+        run(prepare(tmp_path, Learns(), base), TINA)
 
 
 def test_text_is_packed_and_so_has_no_length_of_its_own(tmp_path: Path) -> None:
