@@ -56,14 +56,28 @@ class Begin:
         if state.get("resume"):
             self._check_goes_on(folder, ours)
         elif claim.exists() and read_json(claim) != ours:  # ours: killed before this node was done
-            raise UsageError(
-                f"There is a run {state['run']!r} already. Choose another name with run=NAME, or go on with "
-                f"that one: markgraph train resume={state['run']}."
-            )
+            raise _taken(state["run"])
         write_json(claim, ours)
         watch(self.registry.folder, state["run"])
         write_text(folder / "config.yaml", yaml.safe_dump(dict(self.settings), sort_keys=False))
         return {}
+
+    def require_same(self, run: str, *, has_begun: bool) -> None:
+        """Refuse the name of a run that began with other settings than these, or whose folder is gone.
+
+        Raises:
+            UsageError: saying what to do; one that has not begun may have no folder yet.
+        """
+        folder = self.runs.of(run)
+        place = folder / "config.yaml"
+        if place.is_file():
+            if hash_of(yaml.safe_load(place.read_text("utf-8"))) != hash_of(self.settings):
+                raise _taken(run, ", begun with other settings than these")
+        elif has_begun:
+            raise UsageError(
+                f"There was a run {run!r} already, and its folder {folder} is gone. Choose another name with "
+                "run=NAME, or leave it out."
+            )
 
     def _check_goes_on(self, folder: Path, ours: Mapping[str, Any]) -> None:
         """Refuse to go on with somebody else's run, with other settings or rights, or behind its end."""
@@ -90,6 +104,13 @@ class Begin:
             return False
         registered = any(each.card.run == folder.name for each in self.registry.versions(self.name))
         return registered or not read_json(folder / "verdict.json")["accepted"]
+
+
+def _taken(run: str, how: str = "") -> UsageError:
+    return UsageError(
+        f"There is a run {run!r} already{how}. Choose another name with run=NAME, or go on with that one: "
+        f"markgraph train resume={run}."
+    )
 
 
 def hash_of(settings: Mapping[str, Any]) -> str:

@@ -20,10 +20,11 @@ from markgraph.training.base import Base
 from markgraph.training.extra import quiet
 from markgraph.training.inherited import require_own
 from markgraph.training.journal import Journal
+from markgraph.training.judged import Judged
 from markgraph.training.pipeline import Stages, candidate_of, method_of, stage_folder
 from markgraph.training.port import Scores
 from markgraph.training.rows import Row
-from markgraph.training.runs import Runs, alone, means, read_rows, write_json
+from markgraph.training.runs import Runs, alone, means, write_json
 from markgraph.training.state import TrainState
 from markgraph.training.stopping import stopped_when_cancelled
 from markgraph.training.tracking import Tracker, about
@@ -51,7 +52,7 @@ class Evaluate:
     embedder: Embeddings
     """What the validator compares an answer's sentences with."""
     rows: str | None = None
-    """A file of rows to score on, one JSON object a line; None: those that were held back."""
+    """A file of rows to score on, in any layout of `data=jsonl`; None: those that were held back."""
     most: int | None = None
     """So many of these rows at most, by lot: to score long ones can take longer than to train; None: all."""
     answers: int | None = 48
@@ -70,6 +71,13 @@ class Evaluate:
                 f"graph.evaluate.rows is {self.rows!r}. Allowed: a file of rows, as JSON lines."
             )
 
+    @property
+    def judged(self) -> Judged | None:
+        """The rows that `rows` names."""
+        if self.rows is None:
+            return None
+        return Judged(Path(self.rows).expanduser(), self.stages[-1].method.kind)
+
     def __call__(self, state: TrainState, runtime: Runtime[Caller]) -> dict[str, Any]:
         """Return the means."""
         run = self.runs.of(state["run"])
@@ -82,7 +90,7 @@ class Evaluate:
 
     def _scored(self, run: Path, state: TrainState, runtime: Runtime[Caller]) -> dict[str, Any]:
         last = self.stages[-1]
-        rows = some_of(self._rows(run), self.most)
+        rows = some_of(self._rows(run, caller_of(runtime)), self.most)
         method = method_of(last, run)
         require_own(self.registry, self.name, caller_of(runtime))  # another may be in service by now
         models = {CHAMPION: self._in_service(), CANDIDATE: candidate_of(self.stages, self.base, run)}
@@ -111,16 +119,15 @@ class Evaluate:
         with quiet():
             return answer_scores(models, rows, self.answers, self.embedder, self.settings["model"], each)
 
-    def _rows(self, run: Path) -> Sequence[Row]:
+    def _rows(self, run: Path, caller: Caller) -> Sequence[Row]:
         """Return the rows to score on: none that was learned from, or is of a document that was."""
-        if self.rows is None:
+        if self.judged is None:
             return self.runs.rows(stage_folder(run, self.stages[-1].name) / "rows" / "held.jsonl")
         learned: set[str] = set()
         for stage in self.stages:
             for row in self.runs.rows(stage_folder(run, stage.name) / "rows" / "train.jsonl"):
                 learned.update((row["id"], *row["documents"]))
-        judged = read_rows(Path(self.rows).expanduser())
-        return [row for row in judged if learned.isdisjoint((row["id"], *row["documents"]))]
+        return [row for row in self.judged.rows(caller) if learned.isdisjoint((row["id"], *row["documents"]))]
 
     def _journal(
         self, run: Path, name: str, what: str, models: Iterable[Model], runtime: Runtime[Caller]

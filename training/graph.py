@@ -6,6 +6,7 @@ better; report. With a checkpointer a run that was killed, or waits, can go on.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -66,17 +67,17 @@ def build(
     wiring = Wiring(graph, "train", Guard(policy, audit))
     wiring.add("authorize", authorize(graph="train", policy=policy, begin=nothing_yet))
     wiring.add("begin", Begin(runs, settings, registry, name))
+    evaluating = evaluate(stages, base, runs, registry, name, tracker, settings, embedder)
+    prepared = partial(prepare, runs=runs, base=base, seed=seed, policy=policy, judged=evaluating.judged)
     for stage in stages:
-        wiring.add(
-            preparing(stage.name), prepare(stage=stage, runs=runs, base=base, seed=seed, policy=policy)
-        )
+        wiring.add(preparing(stage.name), prepared(stage=stage))
     wiring.add("plan", plan(workshop=workshop, settings=settings))
     wiring.add("confirm", Confirm())
     for stage in stages:
         wiring.add(stage.name, Train(stage, workshop, tracker, settings))
-    wiring.add("evaluate", evaluate(stages, base, runs, registry, name, tracker, settings, embedder))
+    wiring.add("evaluate", evaluating)
     wiring.add("compare", compare(runs=runs, seed=seed))
-    wiring.add("register", Register(stages, base, runs, registry, name, settings))
+    wiring.add("register", Register(stages, base, runs, registry, name, settings, evaluating.judged))
     wiring.add("conclude", Conclude(stages, runs, registry, tracker, settings), ends=True)
     connect(graph, [stage.name for stage in stages])
     return graph.compile(name="train", checkpointer=checkpointer)

@@ -2,21 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from langgraph.runtime import Runtime
 
+from markgraph.models.chat_template import TurnsError
 from markgraph.security.caller import Caller, caller_of
 from markgraph.security.effects import Effect, does
 from markgraph.security.policy import Policy
 from markgraph.training.base import Base
-from markgraph.training.data.select import Selection, Selector
+from markgraph.training.data.select import LONG, Selection, Selector
+from markgraph.training.data.source import COLUMNS
+from markgraph.training.judged import Judged
 from markgraph.training.pipeline import Stage, stage_folder
 from markgraph.training.render import completion_ids, prompt_ids
 from markgraph.training.rows import Row
 from markgraph.training.runs import Runs
 from markgraph.training.state import Prepared, TrainState
 
+REFUSED = "has turns that the model's chat template does not take"
 SAID = ("completion", "chosen", "rejected")
 """What may stand behind a prompt."""
 
@@ -49,6 +54,8 @@ class Prepare:
     """Rows with so many of their shingles in common are near-duplicates; None keeps all but equal ones."""
     limit: int | None = None
     """Take the first so many rows."""
+    judged: Judged | None = None
+    """Rows to score on later: an error in them is told before anything is trained."""
 
     def __post_init__(self) -> None:
         self._selection  # noqa: B018 -- wrong settings are an error before anything runs
@@ -57,14 +64,17 @@ class Prepare:
         """Return how many rows there are, and how many were left out for which reason.
 
         Raises:
-            UsageError: no row is left, or none can be held back.
+            UsageError: no row is left, none can be held back, or a judged one is no good.
         """
         folder = stage_folder(self.runs.of(state["run"]), self.stage.name)
         kind = self.stage.method.kind
-        length, most = self._length
         caller = caller_of(runtime)
+        if self.judged is not None and self.judged.kind == kind:
+            self.judged.rows(caller, self._objection())  # scored in all its length
+        method = self.stage.method
+        objection = self._objection(method.max_tokens if isinstance(method, Bounded) else None)
         sealing = self.runs.sealing(caller.tenant)
-        selector = Selector(caller, self.policy, self._selection, self.seed, length, most, sealing)
+        selector = Selector(caller, self.policy, self._selection, self.seed, objection, sealing)
         report = selector.select(self.stage.data, kind, folder)
         keys = ("rows", "held", "sha256", "left_out")
         prepared: Prepared = {key: report[key] for key in keys}  # type: ignore[assignment]
@@ -74,18 +84,23 @@ class Prepare:
     def _selection(self) -> Selection:
         return Selection(self.held, self.similar, self.limit)
 
-    @property
-    def _length(self) -> tuple[Callable[[Row], int] | None, int | None]:
-        """Return what counts a row's tokens, and how many it may have; None where it may have any number."""
-        method = self.stage.method
-        if method.kind not in ("chat", "task", "pair", "rated"):
-            return None, None
-        bounds = [method.max_tokens if isinstance(method, Bounded) else None, self.base.window]
-        least = min((bound for bound in bounds if bound is not None), default=None)
-        return (None, None) if least is None else (self._tokens, least)
+    def _objection(self, most: int | None = None) -> Callable[[Row], str | None] | None:
+        """Return what says why the model can't take a row of so many tokens; None where it takes any row."""
+        if "messages" not in COLUMNS[self.stage.method.kind]:
+            return None
+        least = min((bound for bound in (most, self.base.window) if bound is not None), default=None)
+        return partial(self._refusal, least)
+
+    def _refusal(self, most: int | None, row: Row) -> str | None:
+        try:
+            count = self._tokens(row)
+        except TurnsError:
+            return REFUSED
+        return LONG if most is not None and count > most else None
 
     def _tokens(self, row: Row) -> int:
         """Return the tokens of a prompt and the longest of what may stand behind it."""
+        prompt = prompt_ids(self.base, row["messages"])
         said = [row[name] for name in SAID if name in row]  # type: ignore[literal-required]
         answers = [len(completion_ids(self.base, text)) for text in said]
-        return len(prompt_ids(self.base, row["messages"])) + max(answers, default=0)
+        return len(prompt) + max(answers, default=0)

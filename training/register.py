@@ -1,6 +1,6 @@
 """Registers what passed the gate, with its card, if what is served is what was trained."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from markgraph.security.policy import Need, Resource
 from markgraph.training.base import Base
 from markgraph.training.extra import quiet
 from markgraph.training.inherited import learned_before, texts_in, with_inherited
+from markgraph.training.judged import Judged
 from markgraph.training.parity import check_parity
 from markgraph.training.pipeline import Stages, candidate_of, origin_of, stage_folder
 from markgraph.training.rows import Row
@@ -38,6 +39,8 @@ class Register:
     registry: Registry
     name: str
     settings: Mapping[str, Any]
+    judged: Judged | None = None
+    """What the candidate was scored on instead of rows that were held back."""
 
     def needs(self, state: TrainState) -> list[Need]:  # noqa: ARG002
         """Return the permission to register the model."""
@@ -54,7 +57,7 @@ class Register:
         before = learned_before(self.settings, self.runs)
         learned = with_inherited(lineage(rows, caller.tenant), before)
         _, model = candidate_of(self.stages, self.base, run)
-        parity = self._parity(run, model)
+        parity = self._parity(run, model, caller)
         card = Card(
             base=self._origin(),
             models=tuple(
@@ -76,16 +79,30 @@ class Register:
         self.registry.alias(self.name, ALIAS, version)
         return {"registered": {"name": self.name, "version": version, "alias": ALIAS}}
 
-    def _parity(self, run: Path, model: Path) -> dict[str, Any] | None:
+    def _parity(self, run: Path, model: Path, caller: Caller) -> dict[str, Any] | None:
         """Return how near what is served is to what was trained; None of a model that nobody chats with."""
-        held = self._rows(run, self.stages[-1].name, "held")
-        if not speaks(model) or not any("messages" in row for row in held):
+        if not speaks(model) or not (shown := self._prompted(run, caller)):
             return None
         mode = settings_of(self.settings["model"]).get("mode", "fast")
         with quiet():
-            found = check_parity(self.base, model, held, mode=mode).as_json()
+            found = check_parity(self.base, model, shown, mode=mode).as_json()
         write_json(run / "parity.json", found)
         return found
+
+    def _prompted(self, run: Path, caller: Caller) -> list[Row]:
+        """Return rows with a prompt, of the first place that has some; none of a kind without prompts."""
+        for rows in self._shown(run, caller):
+            if found := [row for row in rows if "messages" in row]:
+                return found
+        return []
+
+    def _shown(self, run: Path, caller: Caller) -> Iterator[list[Row]]:
+        """Yield the rows that were held back, those that are judged, and those that were learned from."""
+        last = self.stages[-1].name
+        yield self._rows(run, last, "held")
+        if self.judged is not None:
+            yield self.judged.rows(caller)
+        yield self._rows(run, last, "train")
 
     def _rows(self, run: Path, stage: str, part: str) -> list[Row]:
         return list(self.runs.rows(stage_folder(run, stage) / "rows" / f"{part}.jsonl"))

@@ -119,16 +119,6 @@ def read_json(place: Path) -> Any:
         raise StorageError(f"Could not read {place}: {error}. Begin another run.") from error
 
 
-def read_rows(place: Path) -> Sequence[Row]:
-    """Return the rows of a file of anybody's, one JSON object a line.
-
-    Raises:
-        StorageError: it is not there any more, or damaged.
-    """
-    with _reading(place), place.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
-
-
 @contextmanager
 def _reading(place: Path) -> Iterator[None]:
     try:

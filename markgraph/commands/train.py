@@ -27,6 +27,7 @@ from markgraph.launching.processes import leading, rank
 from markgraph.retrieval.storage import storage_errors
 from markgraph.security.caller import Caller, thread_key
 from markgraph.verification.verify import require_safe
+from markgraph.verification.wrapped import node_of
 
 NO_BETTER = 3
 JOINS = ("stages", "settings", "runs", "seed", "authorize", "policy", "audit")
@@ -73,6 +74,10 @@ def _carried_out(
 ) -> Outcome:
     """Run the graph to its end, or to its plan."""
     snapshot = graph.get_state(thread)
+    if config.resume is None and snapshot.values:
+        begin: Any = node_of(graph.builder.nodes["begin"].runnable)
+        due = {each.name for each in snapshot.tasks}
+        begin.require_same(name, has_begun=due.isdisjoint({"authorize", "begin"}))
     state, asked = dict(snapshot.values), [each.value for each in snapshot.interrupts]
     done = bool(snapshot.values) and not snapshot.tasks  # `next` leaves out tasks whose writes are stored
     if not done and not asked:

@@ -26,6 +26,10 @@ _ASK = {"role": "user", "content": "?"}
 _TAG = re.compile(r"(<[^<>\s]+>|\[[A-Z_]+\])(\s*)$")
 
 
+class TurnsError(UsageError):
+    """A chat template refuses the roles of messages, or their order."""
+
+
 def encode(
     tokenizer: Any,
     messages: list[BaseMessage],
@@ -130,7 +134,7 @@ def _rendered(tokenizer: Any, chat: list[dict[str, Any]], tools: list[dict[str, 
         text: str = tokenizer.apply_chat_template(chat, tools=tools or None, tokenize=False, **values)
     # A template in Jinja adds and subscripts what it is given, whatever that is.
     except (TemplateError, TypeError) as error:
-        raise UsageError(f"The model's chat template does not take these messages: {error}.") from error
+        raise TurnsError(f"The model's chat template does not take these messages: {error}.") from error
     return text
 
 

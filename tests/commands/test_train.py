@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from io import StringIO
 from pathlib import Path
@@ -98,6 +99,30 @@ def test_a_run_goes_on_with_the_settings_that_it_began_with(
     assert "Allowed: r." in told
     assert run(["train", "resume=r", "auth.caller.subject=eve"]) == 2
     assert "There is no run 'r' of yours." in capsys.readouterr().err
+
+
+def test_a_run_s_name_stands_for_no_other_settings_and_for_no_folder_that_is_gone(
+    chosen: list[str], home: Path, no_terminal: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = home / "training" / "r"
+    assert run(["train", *chosen, "run=r"]) == 0
+    assert run(["train", *chosen, "run=r", "method.epochs=2", "confirm=true"]) == 2
+    told = capsys.readouterr().err
+    assert "There is a run 'r' already, begun with other settings than these. Choose another name" in told
+    assert "markgraph train resume=r" in told
+    assert not (folder / "model").exists()
+
+    assert run(["train", *chosen, "run=r", "confirm=true"]) == 0
+    assert f"Registered as {NAME}@1" in capsys.readouterr().out
+    assert run(["train", *chosen, "run=r", "seed=1", "confirm=true"]) == 2, "nor when it is finished"
+    assert not capsys.readouterr().out
+    assert run(["train", *chosen, "run=r"]) == 0
+    assert "Run r is finished; nothing was done again." in capsys.readouterr().out
+
+    shutil.rmtree(folder)
+    assert run(["train", *chosen, "run=r", "confirm=true"]) == 2
+    assert "its folder" in (told := capsys.readouterr().err)
+    assert "is gone. Choose another name with run=NAME" in told
 
 
 def test_a_plan_says_before_the_training_that_too_few_rows_are_held_back(

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from markgraph.training.data.layouts import LayoutError, as_kind, standard
+from markgraph.training.rewards import passages_of
 from markgraph.training.rows import Kind
 
 ASK = {"role": "user", "content": "Who pays?"}
@@ -35,6 +36,11 @@ def said(role: str, content: str) -> dict[str, str]:
             {"instruction": "Who", "input": "pays?", "output": "x"},
             "chat",
             [{"messages": [said("user", "Who\n\npays?")], "completion": "x"}],
+        ),
+        (
+            {"instruction": "Who pays?", "context": "Rent is due.", "output": "x"},
+            "chat",
+            [{"messages": [said("user", "Who pays?\n\nRent is due.")], "completion": "x"}],
         ),
         ({"question": "Who pays?", "answer": "The tenant."}, "chat", [CHAT]),
         (
@@ -105,6 +111,11 @@ def test_reads_a_record_as_a_kind(record: dict[str, Any], kind: Kind, expected: 
     ("record", "why"),
     [
         ({"body": "x"}, "fields of no layout"),
+        ({"system": 5, "prompt": "Who pays?", "completion": "x"}, "a system prompt that is no text"),
+        ({"system": {}, "messages": [ASK, said("assistant", "x")]}, "a system prompt that is no text"),
+        ({"instruction": "Who?", "output": "x", "history": [["a"]]}, "a history that is no list of pairs"),
+        ({"instruction": "Who?", "output": "x", "history": [["a", 5]]}, "not of system, user or assistant"),
+        ({"question": "Who?", "answer": "x", "context": {"a": 1}}, "neither a text nor a list of texts"),
         ({"messages": [ASK]}, "does not end with what an assistant says"),
         ({"messages": "hello there"}, "does not end with what an assistant says"),
         ({"messages": [ASK, said("tool", "{}"), said("assistant", "x")]}, "not of system, user or assistant"),
@@ -128,3 +139,62 @@ def test_a_system_prompt_and_earlier_turns_stay_in_the_prompt() -> None:
     (example,) = as_kind(standard({"system": "Be brief.", "conversations": turns}), "chat")
     assert [turn["role"] for turn in example["messages"]] == ["system", "user", "assistant", "user"]
     assert example["completion"] == "b"
+
+
+SYSTEM, TURNS = said("system", "Be brief."), [ASK, said("assistant", "The tenant.")]
+HUMAN = "\n\nHuman: Who pays?\n\nAssistant: "
+
+
+@pytest.mark.parametrize(
+    ("record", "kind"),
+    [
+        ({"prompt": "Who pays?", "completion": "The tenant."}, "chat"),
+        ({"messages": [ASK], "completion": "The tenant."}, "chat"),
+        ({"messages": TURNS}, "chat"),
+        ({"messages": [SYSTEM, *TURNS]}, "chat"),
+        ({"instruction": "Who pays?", "input": "", "output": "The tenant."}, "chat"),
+        ({"question": "Who pays?", "answer": "The tenant."}, "chat"),
+        ({"conversations": [ASK], "chosen": "The tenant.", "rejected": "Nobody."}, "pair"),
+        ({"prompt": [ASK], "chosen": "The tenant.", "rejected": "Nobody."}, "pair"),
+        ({"chosen": f"{HUMAN}The tenant.", "rejected": f"{HUMAN}Nobody."}, "pair"),
+    ],
+)
+def test_a_system_prompt_beside_any_prompt_comes_first(record: dict[str, Any], kind: Kind) -> None:
+    (example,) = as_kind(standard(record | {"system": "Be brief."}), kind)
+    assert example["messages"] == [SYSTEM, ASK]
+    for none in (None, "", " "):
+        (example,) = as_kind(standard(record | {"system": none}), kind)
+        assert example["messages"][-1] == ASK
+
+
+def test_what_was_said_before_an_instruction_stays_in_the_prompt() -> None:
+    record = {"instruction": "Now in French.", "output": "Bonjour.", "history": [["Say hello.", "Hello."]]}
+    (example,) = as_kind(standard(record | {"system": "Be brief."}), "chat")
+    before = [said("user", "Say hello."), said("assistant", "Hello.")]
+    assert example["messages"] == [SYSTEM, *before, said("user", "Now in French.")]
+    (example,) = as_kind(standard(record | {"history": []}), "chat")
+    assert example["messages"] == [said("user", "Now in French.")]
+
+
+@pytest.mark.parametrize(
+    ("record", "prompt", "passages"),
+    [
+        ({"context": "Rent is due."}, "[1] Context\nRent is due.\n\nQuestion: Who pays?", ["Rent is due."]),
+        (
+            {"context": ["One.", " ", "Two."], "title": "Terms"},
+            "[1] Terms\nOne.\n\n[2] Terms\nTwo.\n\nQuestion: Who pays?",
+            ["One.", "Two."],
+        ),
+        ({"passages": ["One."]}, "[1] Context\nOne.\n\nQuestion: Who pays?", ["One."]),
+        ({"context": " "}, "Who pays?", []),
+        ({"context": None}, "Who pays?", []),
+    ],
+)
+def test_what_a_question_is_about_is_a_passage_of_its_prompt(
+    record: dict[str, Any], prompt: str, passages: list[str]
+) -> None:
+    asked = {"question": "Who pays?", "answers": {"text": ["The tenant."], "answer_start": [3]}}
+    (example,) = as_kind(standard(asked | record), "task")
+    assert example["messages"] == [said("user", prompt)]
+    assert example["reference"] == ["The tenant."]
+    assert passages_of(example["messages"]) == passages

@@ -14,7 +14,7 @@ from markgraph.errors import ConfigError, UsageError
 from markgraph.security.caller import Caller
 from markgraph.security.permissions import Permissions
 from markgraph.security.policy import Policy
-from markgraph.training.data.jsonl import Jsonl
+from markgraph.training.data.jsonl import HALVES, Jsonl
 from markgraph.training.data.select import (
     LONG,
     NEAR,
@@ -126,8 +126,11 @@ def test_takes_equal_and_nearly_equal_rows_once(tmp_path: Path) -> None:
 
 
 def test_reports_rows_that_are_too_long_and_cuts_none(tmp_path: Path) -> None:
+    def too_long(each: Row) -> str | None:
+        return LONG if len(each["text"].split()) > 20 else None
+
     rows = [row(written(at)) for at in range(4)] + [row("word " * 50)]
-    selector = Selector(TINA, POLICY, Selection(), length=lambda each: len(each["text"].split()), most=20)
+    selector = Selector(TINA, POLICY, Selection(), objection=too_long)
     report = selector.select(Listed(rows), "text", tmp_path)
     assert report["left_out"] == {LONG: 1}
     assert report["sources"]["listed"]["left_out"][LONG]["examples"] == [rows[-1]["id"]]
@@ -245,6 +248,21 @@ def test_reads_records_with_their_own_readers_and_reports_what_is_none(tmp_path:
     assert examples == [f"{file}#L7"]
 
 
+def test_a_record_that_is_no_good_spoils_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "data.jsonl"
+    good = [{"prompt": written(at), "completion": "x"} for at in range(3)]
+    bad = [
+        {"prompt": "half \ud83d", "completion": "x"},
+        {"prompt": "whole", "completion": "x", "documents": ["\udc00"]},
+        {"system": 5, "prompt": "whole", "completion": "x"},
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in (*bad, *good)), "utf-8")
+    source = Jsonl(str(file), readers=["public"])
+    report = Selector(TINA, POLICY, Selection()).select(source, "chat", tmp_path / "run")
+    assert report["rows"] + report["held"] == len(good)
+    assert report["left_out"] == {HALVES: 2, "has a system prompt that is no text": 1}
+
+
 def test_a_file_whose_readers_nobody_names_gives_no_row(tmp_path: Path) -> None:
     file = tmp_path / "data.jsonl"
     file.write_text(json.dumps({"text": "x y z"}), "utf-8")
@@ -254,11 +272,12 @@ def test_a_file_whose_readers_nobody_names_gives_no_row(tmp_path: Path) -> None:
 
 def test_renames_columns_and_finds_the_final_answer(tmp_path: Path) -> None:
     file = tmp_path / "data.json"
-    file.write_text(json.dumps([{"q": "2+2?", "a": "Two and two.\n#### 4"}]), "utf-8")
+    asked = [{"q": "2+2?", "a": "Two and two.\n#### 4"}, {"q": "2+3?", "a": 5}]
+    file.write_text(json.dumps(asked), "utf-8")
     source = Jsonl(str(file), {"question": "q", "answer": "a"}, ["public"], final="####")
-    (task,) = source.rows("task", TINA, print)
+    (task,) = source.rows("task", TINA, lambda *_: None)
     assert (task["reference"], task["documents"]) == (["4"], [f"{file}#1"])
-    (chat,) = source.rows("chat", TINA, print)
+    (chat,) = source.rows("chat", TINA, lambda *_: None)
     assert chat["completion"] == "Two and two.\n#### 4"
     with pytest.raises(UsageError, match=r"which needs messages, chosen, rejected. Its fields: "):
         list(source.rows("pair", TINA, lambda *_: None))
@@ -271,3 +290,11 @@ def test_rows_that_were_written_are_read_back_as_they_are(tmp_path: Path) -> Non
     select(rows, tmp_path, held=0)
     back = list(Jsonl(str(tmp_path / "rows/train.jsonl"), readers=["public"]).rows("text", TINA, print))
     assert [each | {"source": "listed"} for each in back] == rows
+
+
+def test_what_else_answers_a_question_is_read_back_too(tmp_path: Path) -> None:
+    asked = {"query": "Who pays?", "positive": "The user pays.", "negatives": [], "right": ["a" * 64]}
+    file = tmp_path / "asked.jsonl"
+    file.write_text(json.dumps(asked), "utf-8")
+    (read,) = Jsonl(str(file), readers=["public"]).rows("search", TINA, print)
+    assert read["right"] == asked["right"]

@@ -20,7 +20,7 @@ from markgraph.security.permissions import Permissions
 from markgraph.training.begin import hash_of
 from markgraph.verification.wrapped import node_of
 from tests.engines.tiny import tiny_llama
-from tests.training.runs import losses, read, rows, settings, write_rows
+from tests.training.runs import NAME, losses, read, rows, settings, write_rows
 
 TRAINER = Caller("tom", ("trainer",))
 
@@ -228,6 +228,22 @@ def test_a_training_that_diverges_is_refused_and_every_file_of_it_is_json(
         texts = file.read_text("utf-8").splitlines() if file.suffix == ".jsonl" else [file.read_text("utf-8")]
         for text in texts:
             json.loads(text, parse_constant=pytest.fail)
+
+
+def test_without_rows_held_back_the_judged_ones_are_scored_and_served_as_trained(
+    chosen: list[str], home: Path, tmp_path: Path
+) -> None:
+    judged = tmp_path / "judged.jsonl"
+    plain = [
+        {"prompt": each["messages"][0]["content"], "completion": each["completion"]}
+        for each in rows(300)[240:]
+    ]
+    judged.write_text("\n".join(json.dumps(each) + "\n" for each in plain), "utf-8")
+    report = trained(graph_of(chosen, "graph.prepare.held=0", f"graph.evaluate.rows={judged}"))
+    assert (report["verdict"]["accepted"], report["verdict"]["rows"]) == (True, 60)
+    parity = Registry(home / "models").get(NAME, "challenger").card.parity
+    assert parity is not None
+    assert parity["rows"] == 8
 
 
 def test_settings_that_can_not_be_are_refused(chosen: list[str]) -> None:

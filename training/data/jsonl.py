@@ -15,6 +15,7 @@ from markgraph.training.data.records import Record, records
 from markgraph.training.data.source import COLUMNS, LeaveOut, row_of
 from markgraph.training.rows import Kind, Row
 
+HALVES = "has half a character, which no text can be written with"
 FOREIGN = "has nothing to make a row of kind {kind} of"
 
 
@@ -85,7 +86,13 @@ class Jsonl:
             raise LayoutError(FOREIGN.format(kind=kind))
         documents = _listed(record.get("documents"), [place])
         permissions = self._permissions(record, tenant)
-        return [row_of(kind, example, source, documents, permissions) for example in examples]
+        right = _listed(record.get("right"), []) if kind == "search" else []
+        try:
+            "".join((*documents, *permissions.readers, permissions.tenant, *right)).encode()
+            rows = [row_of(kind, example, source, documents, permissions) for example in examples]
+        except UnicodeEncodeError as error:
+            raise LayoutError(HALVES) from error
+        return [{**row, "right": right} for row in rows] if right else rows
 
     def _permissions(self, record: Record, tenant: str) -> Permissions:
         """Return who may read a record; what it says itself goes before the setting."""
@@ -97,11 +104,11 @@ class Jsonl:
         return Permissions(str(record.get("tenant", tenant)), tuple(readers), level)
 
     def _finished(self, columns: Columns) -> Columns:
-        if self.final is None or "reference" not in columns:
+        reference, mark = columns.get("reference"), self.final
+        if mark is None or not isinstance(reference, list):
             return columns
-        return columns | {
-            "reference": [each.rpartition(self.final)[2].strip() for each in columns["reference"]]
-        }
+        said = [each.rpartition(mark)[2].strip() if isinstance(each, str) else each for each in reference]
+        return columns | {"reference": said}
 
     def _nothing(self, source: str, kind: Kind, seen: Counter[str]) -> str:
         fields = ", ".join(name for name, _ in seen.most_common(12)) or "none"
@@ -118,5 +125,5 @@ def _listed(value: Any, default: list[str]) -> list[str]:
     if value is None:
         return default
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise LayoutError("has documents or readers that are no list of texts")
+        raise LayoutError("has documents, readers or right passages that are no list of texts")
     return value

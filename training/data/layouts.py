@@ -5,8 +5,11 @@
     ShareGPT       conversations [, chosen, rejected | label], with from and value
     HH-RLHF        chosen, rejected, each a whole conversation
     Alpaca         instruction, input, output
-    questions      question, answer | answers
+    questions      question, answer | answers [, context | passages]
     others         text; query (or anchor), positive, negative(s); premise, hypothesis, label
+
+Each with a prompt may have `system` beside it; one that is a question or an instruction, earlier turns in
+`history`, as pairs of texts. What a question is about becomes a numbered passage, as answering writes it.
 
 Does NOT include: turns of tools; and of several turns of an assistant, only the last is learned.
 """
@@ -81,14 +84,37 @@ def _message(turn: Mapping[str, Any]) -> Message:
     return Message(role=role, content=content)  # type: ignore[typeddict-item]  # one of _ROLES
 
 
+def _asked_with(record: Mapping[str, Any], given: Any) -> list[Message]:
+    """Return the turns of a prompt behind the system prompt that a record has beside it.
+
+    Raises:
+        LayoutError: they are no turns, or that is no text.
+    """
+    turns, system = conversation(given), record.get("system")
+    if not isinstance(system, str | None):
+        raise LayoutError("has a system prompt that is no text")
+    if system is None or not system.strip():
+        return turns
+    first = Message(role="system", content=system)
+    return turns if turns[:1] == [first] else [first, *turns]
+
+
+def _history(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the earlier turns that are beside a prompt: pairs of what was asked and answered."""
+    pairs = record.get("history") or []
+    if not isinstance(pairs, list) or not all(isinstance(each, list) and len(each) == 2 for each in pairs):
+        raise LayoutError("has a history that is no list of pairs of texts")
+    roles = ("user", "assistant")
+    return [{"role": role, "content": said} for each in pairs for role, said in zip(roles, each, strict=True)]
+
+
 def _own(record: Mapping[str, Any]) -> Columns:
     given = {name: record[name] for name in _VALID.keys() & record.keys()}
-    return given | {"messages": conversation(record["messages"])} | _good(record)
+    return given | {"messages": _asked_with(record, record["messages"])} | _good(record)
 
 
 def _chat(record: Mapping[str, Any]) -> Columns:
-    system = [Message(role="system", content=record["system"])] if record.get("system") else []
-    turns = [*system, *conversation(record.get("messages", record.get("conversations")))]
+    turns = _asked_with(record, record.get("messages", record.get("conversations")))
     return _completed(turns) | _good(record)
 
 
@@ -101,7 +127,7 @@ def _completed(turns: list[Message]) -> Columns:
 
 def _shared_pair(record: Mapping[str, Any]) -> Columns:
     said = {of: _said(record[of]) for of in ("chosen", "rejected")}
-    return {"messages": conversation(record.get("conversations", record.get("prompt"))), **said}
+    return {"messages": _asked_with(record, record.get("conversations", record.get("prompt"))), **said}
 
 
 def _said(value: Any) -> str:
@@ -113,9 +139,8 @@ def _said(value: Any) -> str:
 
 
 def _prompted(record: Mapping[str, Any]) -> Columns:
-    return {"messages": conversation(record["prompt"]), "completion": _said(record["completion"])} | _good(
-        record
-    )
+    prompt = _asked_with(record, record["prompt"])
+    return {"messages": prompt, "completion": _said(record["completion"])} | _good(record)
 
 
 def _whole_pair(record: Mapping[str, Any]) -> Columns:
@@ -124,7 +149,7 @@ def _whole_pair(record: Mapping[str, Any]) -> Columns:
     if chosen[:-1] != rejected[:-1]:
         raise LayoutError("has two conversations that part before their last turns")
     said = {"chosen": _completed(chosen)["completion"], "rejected": _completed(rejected)["completion"]}
-    return {"messages": chosen[:-1], **said}
+    return {"messages": _asked_with(record, chosen[:-1]), **said}
 
 
 def _spoken(value: Any) -> list[Message]:
@@ -138,15 +163,34 @@ def _spoken(value: Any) -> list[Message]:
 
 
 def _alpaca(record: Mapping[str, Any]) -> Columns:
-    asked = "\n\n".join(str(record[key]) for key in ("instruction", "input") if record.get(key))
-    return {"messages": conversation(asked), "completion": record["output"]}
+    parts = ("instruction", "context", "input")
+    asked = "\n\n".join(str(record[key]) for key in parts if record.get(key))
+    turns = [*_history(record), {"role": "user", "content": asked}]
+    return {"messages": _asked_with(record, turns), "completion": record["output"]}
 
 
 def _asked(record: Mapping[str, Any]) -> Columns:
     answers = record.get("answers", record.get("answer"))
+    if isinstance(answers, dict):  # as SQuAD has them, beside where each begins
+        answers = answers.get("text")
     listed = list(answers) if isinstance(answers, list) else [answers]
-    prompt = {"messages": conversation(record["question"]), "reference": listed}
+    turns = conversation(record["question"])
+    if (shown := _passages(record)) and turns:
+        turns[-1]["content"] = f"{shown}\n\nQuestion: {turns[-1]['content']}"
+    prompt = {"messages": _asked_with(record, [*_history(record), *turns]), "reference": listed}
     return prompt | ({"completion": listed[0]} if listed else {})
+
+
+def _passages(record: Mapping[str, Any]) -> str:
+    """Return what a question is about, a text or several, as the graph `qa` writes passages in a prompt."""
+    context = record.get("context", record.get("passages")) or []
+    texts = [context] if isinstance(context, str) else context
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise LayoutError("has a context that is neither a text nor a list of texts")
+    texts = [text for text in texts if text.strip()]
+    title = record.get("title")
+    place = " ".join(title.split()) if isinstance(title, str) else ""
+    return "\n\n".join(f"[{mark}] {place or 'Context'}\n{text}" for mark, text in enumerate(texts, 1))
 
 
 def _plain(record: Mapping[str, Any]) -> Columns:

@@ -1,7 +1,7 @@
 """Chooses the rows that a run learns from and those that it is judged by, and reports what it left out.
 
 Reads the source once. To find near-duplicates it keeps some 14 kB of each row in memory, however long that
-is; without (similar=null), its id and its documents.
+is; without (similar=null), its id, its documents, and digests of what it is asked and shown.
 """
 
 import json
@@ -17,6 +17,7 @@ from markgraph.security.permissions import Permissions, together
 from markgraph.security.policy import Policy, Resource
 from markgraph.security.sealing.rows import SealedRows
 from markgraph.training.data.duplicates import NearDuplicates
+from markgraph.training.data.links import Links
 from markgraph.training.data.report import Counts
 from markgraph.training.data.source import Source
 from markgraph.training.data.split import Connected, held_back
@@ -58,10 +59,8 @@ class Selector:
     policy: Policy
     selection: Selection
     seed: int = 0
-    length: Callable[[Row], int] | None = None
-    """Counts the tokens of a row; None: it may have any number."""
-    most: int | None = None
-    """Tokens that a row may have."""
+    objection: Callable[[Row], str | None] | None = None
+    """Says why the model can't take a row; None: it takes any."""
     sealing: SealedRows | None = None
     """Keeps the rows; None leaves them in clear."""
 
@@ -74,16 +73,17 @@ class Selector:
         if (report := folder / REPORT).exists():
             done: dict[str, Any] = read_json(report)
             return done
-        counts, connected = Counts(), Connected()
+        counts, connected, links = Counts(), Connected(), Links()
         draft = folder / "rows" / "all.jsonl.draft"
         draft.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # not everybody may read the rows
         sealing = self.sealing or SealedRows(folder, self.caller.tenant, None)
         with draft.open("w", encoding="utf-8") as lines:
             for number, row in enumerate(self._chosen(source, kind, counts)):
-                connected.add(row["documents"] or [row["id"]])
+                links.add(row, connected.add(row["documents"] or [row["id"]]))
                 lines.write(sealing.line(draft, number, json.dumps(row, ensure_ascii=False) + "\n"))
         if not connected.rows:
             raise UsageError(_nothing(counts))
+        links.connect(connected)
         made = self._split(draft, folder, connected, sealing)
         made |= {"kind": kind, "seed": self.seed, "selection": asdict(self.selection)}
         made |= {"left_out": counts.reasons(), "sources": counts.by_source()}
@@ -113,9 +113,7 @@ class Selector:
             return UNREADABLE
         if bytes.fromhex(row["id"]) in seen:
             return REPEATED
-        if self.length is not None and self.most is not None and self.length(row) > self.most:
-            return LONG
-        return None
+        return self.objection(row) if self.objection else None
 
     def _may_train(self, row: Row) -> bool:
         permissions = permissions_of(row, self.caller.tenant)

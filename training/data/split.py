@@ -1,4 +1,4 @@
-"""Holds rows back, so that no document is on both sides."""
+"""Holds rows back, so that nothing that connects rows is on both sides."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -20,12 +20,17 @@ class Connected:
 
     def add(self, documents: Iterable[str]) -> str:
         """Connect the documents of a row, and return one of them."""
+        first = self.connect(documents)
+        self.rows[first] += 1
+        return first
+
+    def connect(self, documents: Iterable[str]) -> str:
+        """Connect documents, and return the first in the alphabet."""
         first, *others = sorted(documents)
         root = self.root(first)
         for other in others:
             root, below = sorted((root, self.root(other)))
             self._above[below] = root
-        self.rows[first] += 1
         return first
 
     def root(self, document: str) -> str:
@@ -62,8 +67,9 @@ def held_back(connected: Connected, share: float, seed: int) -> set[str]:
         return set()
     if len(sizes) < 2:
         raise UsageError(
-            f"All {sizes.total()} rows rest on connected documents, so none can be held back without being "
-            "learned from. Allowed: two documents or more that no row has in common; or held=0."
+            f"All {sizes.total()} rows rest on connected documents, prompts or passages, so none can be held "
+            "back without being learned from. Allowed: rows of two documents or more with nothing in common; "
+            "or held=0."
         )
     held: set[str] = set()
     count, most = 0, min(FULL * wanted, sizes.total() - 1)
