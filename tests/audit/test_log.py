@@ -19,8 +19,6 @@ from markgraph.audit.file import MOST_PENDING, FileAudit
 from markgraph.audit.verify import records, verify
 from markgraph.errors import ConfigError, StorageError
 
-Lines = list[bytes]
-
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[FileAudit]:
