@@ -1,8 +1,10 @@
 """What all tests share: a home of their own, no tracing, and quiet libraries."""
 
+import sys
 from pathlib import Path
 
 import pytest
+from absl import logging as absl
 from hypothesis import settings
 
 from markgraph.security.caller import Caller
@@ -10,6 +12,9 @@ from markgraph.security.caller import Caller
 # A busy machine is not a failure.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+# rouge-score and TensorBoard bring absl, whose handler takes the stderr that is there when it is imported. It
+# closes that when Hydra sets logging up anew: in a test that would be pytest's own, and its end.
+absl.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 
 @pytest.fixture(autouse=True)

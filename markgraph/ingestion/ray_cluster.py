@@ -48,7 +48,7 @@ class Cluster:
         self._leave: weakref.finalize[Any, Cluster] | None = None
         if ray.is_initialized():
             return
-        folder = None if address else tempfile.mkdtemp(prefix="mark-", dir=_FOLDER)
+        folder = None if address else tempfile.mkdtemp(prefix=f"mark-{os.getpid()}-", dir=_FOLDER)
         left = threading.Event()
         self._leave = weakref.finalize(self, _leave, folder, left)
         self._leave.atexit = False
