@@ -147,7 +147,9 @@ def runs_of(plan: Plan, most: int, steps: int) -> Iterator[tuple[list[frozenset[
         chooser, log = Chooser(scripts.pop(0)), list[tuple[int, str]]()
         over = True
         try:
-            made(plan, chooser, log).invoke({"nothing": ""}, {"recursion_limit": steps})
+            # One at a time: what a script chooses is told apart by the order in which it is asked.
+            alone: RunnableConfig = {"recursion_limit": steps, "max_concurrency": 1}
+            made(plan, chooser, log).invoke({"nothing": ""}, alone)
         except GraphRecursionError:
             over = False
         scripts += chooser.following()
