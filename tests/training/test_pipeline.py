@@ -47,6 +47,7 @@ def write_kinds(folder: Path) -> dict[str, Path]:
 def graph_of(tmp_path: Path, name: str, *overrides: str) -> Graph:
     model = f"model.engine.source={tiny_llama(tmp_path / 'tiny')}"
     plain = ["model=local", model, "tracker=none", "audit=none", "graph.prepare.similar=null"]
+    plain += ["graph.compare.answers.latency=null"]  # of some milliseconds
     config = compose("train", [f"pipeline={name}", *plain, *overrides])
     return build_graph(config, checkpoint=InMemorySaver())
 

@@ -75,6 +75,7 @@ class Shop(NamedTuple):
         chosen = [*self.chosen, "data=feedback", "graph.prepare.similar=null", "tracker=none"]
         # So few answers tell little: two for the worse and two for the better may be a fall of 0.17.
         chosen += [f"graph.evaluate.rows={self.judged}", "graph.compare.answers.groundedness=0.3"]
+        chosen += ["graph.compare.answers.latency=null"]  # of some milliseconds
         chosen += ["method.batch_size=16", "method.epochs=16", "method.learning_rate=0.005"]
         told = ["confirm=true", f"run={name}", f"name={NAME}", "output=json"]
         code, out = self.markgraph("train", "method=sft", *chosen, *told)
