@@ -76,6 +76,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host.strip("[]"), port))
+        listener.listen()  # whoever reads that it serves may connect at once, and waits until it does
     except OSError as error:
         listener.close()
         raise UsageError(
